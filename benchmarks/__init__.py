@@ -1,0 +1,1 @@
+"""Speed and accuracy of a model, measured on this device. Never imports TensorFlow."""

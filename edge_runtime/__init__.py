@@ -1,0 +1,99 @@
+"""The robot: finds cracks in frames. Never imports TensorFlow.
+
+    from crackedge.edge_runtime import Scanner, open_source
+
+    with Scanner("nano") as scanner, open_source("0") as frames:
+        for frame in frames:
+            result = scanner(frame.image)  # regions, score map, timing
+
+Names are loaded when first used, so that a command that needs one of them does not pay for all.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from crackedge.edge_runtime.card import Calibration, ModelCard, OperatingPoint
+    from crackedge.edge_runtime.errors import (
+        CrackedgeError,
+        DataError,
+        LiveSourceError,
+        MissingExtraError,
+        ModelError,
+        OptionError,
+        OutputError,
+        ProofError,
+        SourceError,
+    )
+    from crackedge.edge_runtime.frame import Frame
+    from crackedge.edge_runtime.model import Model, open_model, shipped_models
+    from crackedge.edge_runtime.regions import Region, find_regions
+    from crackedge.edge_runtime.scanner import FrameResult, Plan, Scanner
+    from crackedge.edge_runtime.scoremap import ScoreMap
+    from crackedge.edge_runtime.sources import open_source
+
+_HOME = {
+    "Calibration": "card",
+    "CrackedgeError": "errors",
+    "DataError": "errors",
+    "Frame": "frame",
+    "FrameResult": "scanner",
+    "LiveSourceError": "errors",
+    "MissingExtraError": "errors",
+    "Model": "model",
+    "ModelCard": "card",
+    "ModelError": "errors",
+    "OperatingPoint": "card",
+    "OptionError": "errors",
+    "OutputError": "errors",
+    "Plan": "scanner",
+    "ProofError": "errors",
+    "Region": "regions",
+    "Scanner": "scanner",
+    "ScoreMap": "scoremap",
+    "SourceError": "errors",
+    "find_regions": "regions",
+    "open_model": "model",
+    "open_source": "sources",
+    "shipped_models": "model",
+}
+
+__all__ = [
+    "Calibration",
+    "CrackedgeError",
+    "DataError",
+    "Frame",
+    "FrameResult",
+    "LiveSourceError",
+    "MissingExtraError",
+    "Model",
+    "ModelCard",
+    "ModelError",
+    "OperatingPoint",
+    "OptionError",
+    "OutputError",
+    "Plan",
+    "ProofError",
+    "Region",
+    "Scanner",
+    "ScoreMap",
+    "SourceError",
+    "find_regions",
+    "open_model",
+    "open_source",
+    "shipped_models",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(importlib.import_module(f"{__name__}.{_HOME[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,1 @@
+"""The workstation exports: a Keras model in, one proven .tflite file out."""

@@ -1,0 +1,5 @@
+"""``python -m crackedge`` is ``crackedge``."""
+
+from crackedge.cli import main
+
+main()

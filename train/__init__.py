@@ -1,0 +1,1 @@
+"""The workstation trains: photographs in, a run folder with a Keras model out."""
