@@ -1,0 +1,31 @@
+"""Tables of plain text: aligned, figures to the right, a dash for what there is not."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+Figure = float | int | str | None
+
+
+def aligned(header: Sequence[str], rows: Sequence[Sequence[Figure]], *, digits: int = 3) -> str:
+    """The lines of a table, without a line end after the last.
+
+    Args:
+        header: names of the columns.
+        rows: as many entries each; floats are rounded, None becomes a dash.
+        digits: behind the point of a float.
+    """
+    texts = [[_text(figure, digits) for figure in row] for row in rows]
+    widths = [max(len(name), *(len(row[i]) for row in texts), 0) for i, name in enumerate(header)]
+    to_left = [all(isinstance(row[i], str | None) for row in rows) for i in range(len(header))]
+    lines = [
+        "  ".join(text.ljust(w) if left else text.rjust(w) for text, w, left in zip(row, widths, to_left, strict=True))
+        for row in [list(header), *texts]
+    ]
+    return "\n".join(line.rstrip() for line in lines)
+
+
+def _text(figure: Figure, digits: int) -> str:
+    if figure is None:
+        return "-"
+    return f"{figure:.{digits}f}" if isinstance(figure, float) else str(figure)
