@@ -1,0 +1,174 @@
+"""One TFLite interpreter: found on this machine, given a flatbuffer, resized, filled and invoked.
+
+Three packages carry the same interpreter. LiteRT is the one that is kept up and the only one that is fast in int8
+on every processor; ``tflite-runtime`` serves boards without a LiteRT wheel; TensorFlow's own is there on workstations.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import importlib
+import importlib.metadata
+import os
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from crackedge.edge_runtime.errors import ModelError, OptionError
+from crackedge.edge_runtime.native_log import captured
+
+IDENTIFIER = b"TFL3"  # at bytes 4..8 of every TFLite flatbuffer
+MAX_DEFAULT_THREADS = 4
+_PACKAGES = (
+    ("ai-edge-litert", "ai_edge_litert.interpreter"),
+    ("tflite-runtime", "tflite_runtime.interpreter"),
+    ("tensorflow", "tensorflow.lite.python.interpreter"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class _Runtime:
+    label: str
+    make: Any
+
+
+@functools.cache
+def _find_runtime() -> _Runtime:
+    reasons = []
+    for package, module in _PACKAGES:
+        try:
+            make = importlib.import_module(module).Interpreter
+        except (ImportError, OSError, AttributeError) as error:  # absent, or built for another machine or numpy
+            reasons.append(f"{package}: {_one_line(error)}")
+            continue
+        try:
+            version = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:  # a vendor's build under another name
+            version = "(unknown version)"
+        return _Runtime(f"{package} {version}", make)
+    raise ModelError(f"no TFLite interpreter on this machine; pip install ai-edge-litert ({'; '.join(reasons)})")
+
+
+def default_threads() -> int:
+    """Processors that this process may use, at most four: beyond that a small network gains nothing."""
+    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(usable, MAX_DEFAULT_THREADS)
+
+
+def check_threads(threads: int | None) -> int:
+    """A number of threads that can be used: the one asked for, or :func:`default_threads`.
+
+    Raises:
+        OptionError: fewer than one.
+    """
+    if threads is None:
+        return default_threads()
+    if threads < 1:
+        raise OptionError(f"threads {threads}: expected at least 1")
+    return int(threads)
+
+
+class Interpreter:
+    """A network of one image input and one output, ready to run.
+
+    Args:
+        flatbuffer: the model, without a card.
+        threads: threads of the interpreter; always given, because unset means one.
+        origin: what to name in errors, usually the file.
+
+    Attributes:
+        runtime: package and version of the interpreter found, such as ``"ai-edge-litert 2.3.0"``.
+        threads: threads of the interpreter.
+        input_shape: shape in the file, ``(N, H, W, 3)``; what :meth:`resize` replaces.
+        input_dtype: type of the input tensor.
+        output_shape: shape in the file, ``(N, h, w, C)`` for a map and ``(N, C)`` for a classifier.
+        output_is_map: whether the output has a place (four dimensions).
+
+    Raises:
+        ModelError: there is no interpreter, or it cannot read this flatbuffer, or the network is of another kind.
+    """
+
+    def __init__(self, flatbuffer: bytes, *, threads: int, origin: str) -> None:
+        if flatbuffer[4:8] != IDENTIFIER:
+            found = f"{len(flatbuffer)} bytes, {flatbuffer[4:8]!r} at byte 4"
+            raise ModelError(f"{origin}: not a TFLite file ({found}, expected {IDENTIFIER!r}); give a .tflite model")
+        found_runtime = _find_runtime()
+        self.runtime = found_runtime.label
+        self.threads = threads
+        self._origin = origin
+        try:
+            self._impl = found_runtime.make(model_content=flatbuffer, num_threads=threads)
+            inputs, outputs = self._impl.get_input_details(), self._impl.get_output_details()
+        except (ValueError, RuntimeError) as error:
+            raise ModelError(
+                f"{origin}: {self.runtime} cannot read it ({_one_line(error)}); copy or export it again"
+            ) from error
+        if len(inputs) != 1 or len(outputs) != 1:
+            raise ModelError(
+                f"{origin}: {len(inputs)} inputs and {len(outputs)} outputs; expected one image, one result"
+            )
+        self._input_index = int(inputs[0]["index"])
+        self._output_index = int(outputs[0]["index"])
+        self._output_scale, self._output_zero = outputs[0]["quantization"]
+        self.input_shape = tuple(int(n) for n in inputs[0]["shape"])
+        self.input_dtype: np.dtype[Any] = np.dtype(inputs[0]["dtype"])
+        self.output_shape = tuple(int(n) for n in outputs[0]["shape"])
+        self.output_is_map = len(self.output_shape) == 4
+        if len(self.input_shape) != 4 or self.input_shape[3] != 3:
+            raise ModelError(f"{origin}: input of shape {self.input_shape}; expected (N, H, W, 3), an RGB image")
+        self._shape: tuple[int, int, int, int] | None = None
+        self._announced = False
+
+    def resize(self, batch: int, height: int, width: int) -> None:
+        """Make room for ``batch`` images of this size in pixels; does nothing when that is the size already.
+
+        Raises:
+            ModelError: the network does not work at this size.
+        """
+        shape = (batch, height, width, 3)
+        if shape == self._shape:
+            return
+        self._shape = None
+        try:
+            self._impl.resize_tensor_input(self._input_index, shape)
+            with contextlib.nullcontext() if self._announced else captured():  # LiteRT tells which delegate it made
+                self._impl.allocate_tensors()
+            self._announced = True
+        except (ValueError, RuntimeError) as error:
+            raise ModelError(f"{self._origin}: does not take an input of shape {shape} ({_one_line(error)})") from error
+        self._shape = shape
+
+    def input(self) -> npt.NDArray[Any]:
+        """The input tensor itself, (N, H, W, 3) of ``input_dtype``: write into it, and let go of it before `invoke`.
+
+        The interpreter refuses to run or resize while an array over its memory is alive.
+        """
+        view: npt.NDArray[Any] = self._impl.tensor(self._input_index)()
+        return view
+
+    def invoke(self) -> npt.NDArray[np.float32]:
+        """Run the network on what the input holds.
+
+        Returns:
+            The output, dequantised, float32: (N, h, w, C) for a map, (N, C) for a classifier. A copy.
+
+        Raises:
+            ModelError: the network failed.
+        """
+        try:
+            self._impl.invoke()
+        except (ValueError, RuntimeError) as error:
+            raise ModelError(f"{self._origin}: the network failed ({_one_line(error)})") from error
+        raw: npt.NDArray[Any] = self._impl.get_tensor(self._output_index)
+        if np.issubdtype(raw.dtype, np.integer):
+            return (raw.astype(np.float32) - np.float32(self._output_zero)) * np.float32(self._output_scale)
+        if not np.isfinite(raw).all():  # would count as "no crack"
+            raise ModelError(f"{self._origin}: the network gave values that are not numbers; export the model again")
+        return raw.astype(np.float32, copy=False)
+
+
+def _one_line(error: BaseException) -> str:
+    return " ".join(str(error).split())
