@@ -1,0 +1,93 @@
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from crackedge.benchmarks.data_sets import CRACK as TRUE_CRACK
+from crackedge.benchmarks.data_sets import mask_windows
+from crackedge.train.canvas import CLEAR, CRACK, UNKNOWN, View, mosaic, targets, transplant
+
+
+def _view(value: int, *, weak: bool = False, smoothing: float = 0.0, size: int = 224) -> View:
+    image = np.full((size, size, 3), 128, np.uint8)
+    return View(image, np.full((size, size), value, np.uint8), weak_crack=weak, smoothing=smoothing)
+
+
+def _line(size: int, row: int, thick: int = 4) -> npt.NDArray[np.uint8]:
+    label = np.zeros((size, size), np.uint8)
+    label[row : row + thick] = CRACK
+    return label
+
+
+def test_windows_of_a_canvas_are_labelled_as_evaluation_labels_them() -> None:
+    rng = np.random.default_rng(5)
+    label = np.zeros((448, 448), np.uint8)
+    for _ in range(6):
+        row, column = rng.integers(0, 400, 2)
+        label[row : row + 5, column : column + 40] = CRACK
+    truth = targets(View(np.zeros((448, 448, 3), np.uint8), label))
+    by_evaluation = {(w.y, w.x): w.crack for w in mask_windows((label == CRACK).astype(np.int8) * TRUE_CRACK)}
+    for y in (0, 128):
+        for x in (0, 128):
+            target, weight = truth[y // 32, x // 32, :2]
+            assert (weight > 0) == ((y, x) in by_evaluation)
+            if weight > 0:
+                assert bool(target) == by_evaluation[y, x]
+
+
+def test_cells_with_crack_pixels_are_cracked_and_those_beside_are_not_judged() -> None:
+    truth = targets(View(np.zeros((448, 448, 3), np.uint8), _line(448, 100)))
+    assert (truth[3, :, 2] == 1).all()
+    assert (truth[3, :, 3] > 0).all()
+    assert (truth[2, :, 3] == 0).sum() in (0, 14)  # 96 px is 4 px away: within the margin, not judged
+    assert (truth[6, :, 2] == 0).all()
+    assert (truth[6, :, 3] > 0).all()
+
+
+def test_weights_sum_to_one() -> None:
+    truth = targets(View(np.zeros((448, 448, 3), np.uint8), _line(448, 200)))
+    assert truth[..., 1].sum() == pytest.approx(1)
+    assert truth[..., 3].sum() == pytest.approx(1)
+
+
+def test_nothing_known_weighs_nothing() -> None:
+    truth = targets(_view(UNKNOWN, size=448))
+    assert truth[..., 1].sum() == 0
+    assert truth[..., 3].sum() == 0
+
+
+def test_a_mosaic_says_of_each_tile_what_is_known_of_it() -> None:
+    canvas, truth = mosaic(
+        [
+            _view(UNKNOWN, weak=True),
+            _view(CLEAR),
+            _view(UNKNOWN, weak=True, smoothing=0.1),
+            View(_view(0).image, _line(224, 90)),
+        ]
+    )
+    assert canvas.image.shape == (448, 448, 3)
+    windows = truth[[0, 0, 7, 7], [0, 7, 0, 7]]
+    assert windows[:, 0] == pytest.approx([1, 0, 0.9, 1])
+    assert (windows[:, 1] > 0).all()
+    assert truth[1:3, 1:7, 1].sum() == 0, "windows that mix tiles of unknown content are not judged"
+    assert truth[0:7, 7:14, 3].sum() > 0, "a clear tile's cells are judged"
+    assert truth[0:7, 0:7, 3].sum() == 0, "a weak tile's cells are not"
+
+
+def test_four_clear_tiles_make_every_window_clear() -> None:
+    _, truth = mosaic([_view(CLEAR)] * 4)
+    assert (truth[:8, :8, 1] > 0).all()
+    assert (truth[:8, :8, 0] == 0).all()
+
+
+def test_a_transplanted_crack_darkens_its_mask_and_nothing_else() -> None:
+    donor = np.full((224, 224, 3), 180, np.uint8)
+    mask = _line(224, 100)
+    donor[mask == CRACK] = 60
+    image = np.full((224, 224, 3), (90, 120, 150), np.uint8)
+    result, label = transplant(image, donor, mask, np.random.default_rng(1))
+    assert (label == mask).all()
+    inside = result[101:103].mean() / image[101:103].mean()
+    assert 0.25 < inside < 0.65
+    assert np.abs(result[:80].astype(int) - image[:80]).max() <= 1

@@ -1,0 +1,127 @@
+"""Batches of canvases for Keras, drawn on the robot's own image code: no TensorFlow operation touches a pixel."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+import numpy as np
+import numpy.typing as npt
+
+from crackedge.edge_runtime.crack_shapes import draw_crack
+from crackedge.edge_runtime.distractors import add_distractors
+from crackedge.edge_runtime.lattice import TILE
+from crackedge.edge_runtime.surfaces import render_surface
+from crackedge.train.augment import affine, photograph
+from crackedge.train.canvas import CLEAR, CRACK, Label, View, mosaic, targets, transplant
+from crackedge.train.corpus import Corpus, Photo
+from crackedge.train.recipe import Recipe
+
+Rng = np.random.Generator
+
+
+def draw_canvas(corpus: Corpus, recipe: Recipe, rng: Rng) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.float32]]:
+    """One training example.
+
+    Returns:
+        The canvas, (S, S, 3) uint8 RGB, and its targets, (S/32, S/32, 4) float32, see
+        :func:`crackedge.train.canvas.targets`.
+    """
+    kind = rng.random()
+    if kind < recipe.synthetic:
+        view = _synthetic(corpus, recipe.canvas_px, rng)
+        truth = targets(view)
+    elif recipe.canvas_px == TILE:
+        view = _tile(corpus, rng)
+        truth = targets(view)
+    elif kind < recipe.synthetic + recipe.wide:
+        view = _wide(corpus, recipe.canvas_px, rng)
+        truth = targets(view)
+    else:
+        view, truth = mosaic([_tile(corpus, rng) for _ in range(4)])
+    return photograph(view.image, rng), truth
+
+
+def _tile(corpus: Corpus, rng: Rng) -> View:
+    """A view of a tile's size. A photo of which only the whole is labelled is shown nearly whole."""
+    photo = corpus.draw(rng)
+    if photo.weak_crack or photo.label.max() == photo.label.min() == CLEAR:
+        # Both classes alike, or the scale would tell them apart.
+        scale = TILE / min(photo.label.shape) * _log_uniform(rng, 0.75, 1.4)
+        whole = max(photo.label.shape) <= 1.5 * min(photo.label.shape)
+        scale = scale if whole else _log_uniform(rng, 0.4, photo.use.max_scale)
+    else:
+        scale = _log_uniform(rng, 0.4, photo.use.max_scale)
+    return _dressed(photo, corpus, TILE, scale, rng)
+
+
+def _wide(corpus: Corpus, size: int, rng: Rng) -> View:
+    """A view wider than a window, of a photo whose pixels are labelled."""
+    photo = corpus.draw_wide(rng)
+    fill = size / min(photo.label.shape)
+    return _dressed(photo, corpus, size, _log_uniform(rng, max(0.4, 0.5 * fill), max(1.2, 1.5 * fill)), rng)
+
+
+def _dressed(photo: Photo, corpus: Corpus, size: int, scale: float, rng: Rng) -> View:
+    """A view of a photo; where it has no crack, sometimes with what looks like one, or with one."""
+    image, label = affine(photo.image, photo.label, out_px=size, scale=scale, rng=rng)
+    weak = photo.weak_crack and size == TILE
+    if not weak and not label.any():
+        if rng.random() < 0.25:
+            image = add_distractors(image, rng)
+        if rng.random() < 0.25:
+            image, label = _cracked(image, corpus, rng)
+    return View(image, label, weak_crack=weak, smoothing=photo.use.smoothing)
+
+
+def _synthetic(corpus: Corpus, size: int, rng: Rng) -> View:
+    image = render_surface(None, (size, size), rng)
+    label = np.zeros((size, size), np.uint8)
+    if rng.random() < 0.5:
+        for _ in range(int(rng.integers(1, 3))):
+            image, more = _cracked(image, corpus, rng)
+            label = np.maximum(label, more)
+    if rng.random() < 0.7:
+        # Drawn over cracks too: a crack behind a cable is still there around it.
+        image = add_distractors(image, rng)
+    return View(image, label)
+
+
+def _cracked(image: npt.NDArray[np.uint8], corpus: Corpus, rng: Rng) -> tuple[npt.NDArray[np.uint8], Label]:
+    """The image with a crack: a real one of another photograph, or a drawn one."""
+    size = image.shape[0]
+    donor = corpus.draw_donor(rng) if rng.random() < 0.5 else None
+    if donor is not None:
+        scale = size / min(donor.label.shape) * _log_uniform(rng, 0.6, 1.5)
+        picture, mask = affine(donor.image, donor.label, out_px=size, scale=scale, rng=rng)
+        if (mask == CRACK).any():
+            return transplant(image, picture, mask, rng)
+    drawn = image.copy()
+    mask = draw_crack(drawn, rng, width_px=_log_uniform(rng, 1.2, 9.0), contrast=rng.uniform(0.12, 0.55))
+    return drawn, mask
+
+
+def _log_uniform(rng: Rng, low: float, high: float) -> float:
+    return float(np.exp(rng.uniform(np.log(low), np.log(high))))
+
+
+class CanvasBatches(keras.utils.PyDataset):  # type: ignore[misc]
+    """An endless supply of canvases, in epochs of a stated length; the same seed gives the same batches."""
+
+    def __init__(self, corpus: Corpus, recipe: Recipe, *, epoch: int = 0, workers: int = 2) -> None:
+        super().__init__(workers=workers, use_multiprocessing=False, max_queue_size=8)
+        self.corpus, self.recipe, self.epoch = corpus, recipe, epoch
+
+    def __len__(self) -> int:
+        return self.recipe.steps_per_epoch
+
+    def __getitem__(self, index: int) -> tuple[Any, Any]:
+        """(B, S, S, 3) float32 in [0, 255], and (B, S/32, S/32, 4) float32."""
+        rng = np.random.default_rng([self.recipe.seed, self.epoch, index])
+        drawn = [draw_canvas(self.corpus, self.recipe, rng) for _ in range(self.recipe.batch)]
+        images, truths = zip(*drawn, strict=True)
+        return np.stack(images).astype(np.float32), np.stack(truths)
+
+    def on_epoch_end(self) -> None:
+        """The next epoch draws others."""
+        self.epoch += 1

@@ -1,0 +1,146 @@
+"""Training canvases: pictures larger than a tile, each with what is known of its pixels, windows and cells.
+
+A label is (H, W) uint8: 0 no crack, 255 crack, 128 not known. A *weak* view is one of which only the whole is known to
+hold a crack.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from crackedge.benchmarks.data_sets import CRACK_PIXELS, MARGIN
+from crackedge.edge_runtime.frame import Image
+from crackedge.edge_runtime.lattice import CELL, TILE, WINDOW_CELLS, window_means
+
+Label = npt.NDArray[np.uint8]
+
+CRACK, UNKNOWN, CLEAR = 255, 128, 0
+CELL_CRACK_PX = 12  # crack pixels that make a cell a crack; one with fewer teaches nothing
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """A square picture and its label.
+
+    Attributes:
+        image: (S, S, 3) uint8 RGB.
+        label: (S, S) uint8: 0 no crack, 255 crack, 128 not known.
+        weak_crack: the picture as a whole holds a crack, somewhere.
+        smoothing: how much of the target's certainty is taken back, for data sets with label noise.
+    """
+
+    image: Image
+    label: Label
+    weak_crack: bool = False
+    smoothing: float = 0.0
+
+
+def mosaic(views: Sequence[View]) -> tuple[View, npt.NDArray[np.float32]]:
+    """Four tile-sized views as one canvas; the seams become lines that are not cracks.
+
+    Returns:
+        The canvas, and its targets, see :func:`targets`.
+    """
+    image = np.empty((2 * TILE, 2 * TILE, 3), np.uint8)
+    label = np.empty((2 * TILE, 2 * TILE), np.uint8)
+    for number, view in enumerate(views):
+        row, column = divmod(number, 2)
+        place = slice(row * TILE, (row + 1) * TILE), slice(column * TILE, (column + 1) * TILE)
+        image[place], label[place] = view.image, view.label
+    canvas = View(image, label)
+    target, weight = _window_targets(label)
+    for number, view in enumerate(views):
+        row, column = (WINDOW_CELLS * place for place in divmod(number, 2))
+        known = target[row, column] if weight[row, column] else None
+        if view.weak_crack or known is not None:
+            truth = 1.0 if view.weak_crack or known else 0.0
+            target[row, column] = truth * (1 - 2 * view.smoothing) + view.smoothing
+            weight[row, column] = 4.0  # a whole tile says more than one of 64 overlapping windows
+    return canvas, _targets(target, weight, label)
+
+
+def targets(view: View) -> npt.NDArray[np.float32]:
+    """What is known of a canvas' windows and cells.
+
+    Returns:
+        (h, w, 4) float32, h and w in cells: probability and weight of the window whose first cell it is, then of the
+        cell itself. The weights of the windows sum to 1 in a canvas with any known window, those of the cells likewise.
+    """
+    target, weight = _window_targets(view.label)
+    if view.smoothing:
+        target = target * (1 - 2 * view.smoothing) + view.smoothing
+    if view.weak_crack and view.label.shape == (TILE, TILE):
+        target[0, 0], weight[0, 0] = 1 - view.smoothing, 1.0
+    return _targets(target, weight, view.label)
+
+
+def _window_targets(label: Label) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+    """Truth and weight of every window at stride 32, by the rule of evaluation; weight 0 where nothing is known."""
+    crack = cv2.integral((label == CRACK).astype(np.uint8))
+    anything = _cell_sums((label != CLEAR).astype(np.uint8))
+    clear = window_means(anything) == 0
+    rows, columns = clear.shape
+    top, left = np.arange(rows)[:, None] * CELL, np.arange(columns)[None] * CELL
+    low, high = MARGIN, TILE - MARGIN
+    inside = (
+        crack[top + high, left + high]
+        - crack[top + low, left + high]
+        - crack[top + high, left + low]
+        + crack[top + low, left + low]
+    )
+    cracked = inside >= CRACK_PIXELS
+    return cracked.astype(np.float32), (cracked | clear).astype(np.float32)
+
+
+def _targets(
+    window: npt.NDArray[np.float32], window_weight: npt.NDArray[np.float32], label: Label
+) -> npt.NDArray[np.float32]:
+    crack = _cell_sums((label == CRACK).astype(np.uint8))
+    near = np.asarray(cv2.dilate((label != CLEAR).astype(np.uint8), np.ones((9, 9), np.uint8)), np.uint8)
+    clear = _cell_sums(near) == 0
+    cracked = crack >= CELL_CRACK_PX
+    rows, columns = crack.shape
+    out = np.zeros((rows, columns, 4), np.float32)
+    out[: window.shape[0], : window.shape[1], 0] = window
+    out[: window.shape[0], : window.shape[1], 1] = window_weight / max(window_weight.sum(), 1.0)
+    out[..., 2] = cracked
+    known = cracked * 3.0 + clear  # cracked cells are the rare ones
+    out[..., 3] = known / max(known.sum(), 1.0)
+    return out
+
+
+def _cell_sums(values: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+    """Sum of the values in each 32x32 cell."""
+    rows, columns = values.shape[0] // CELL, values.shape[1] // CELL
+    return np.asarray(values.reshape(rows, CELL, columns, CELL).sum((1, 3), dtype=np.float32))
+
+
+def transplant(image: Image, donor: Image, donor_mask: Label, rng: np.random.Generator) -> tuple[Image, Label]:
+    """A real crack from one photograph, laid onto another that has none.
+
+    What is carried over is how much darker the crack is than its own surroundings, so that it fits any surface.
+
+    Args:
+        image: (S, S, 3) uint8 RGB without a crack.
+        donor: (S, S, 3) uint8 RGB.
+        donor_mask: (S, S) uint8, 255 on the donor's crack.
+        rng: source of chance.
+
+    Returns:
+        The image with the crack, and the crack's mask.
+    """
+    mask = (donor_mask == CRACK).astype(np.float32)
+    outside = 1 - cv2.dilate(mask, np.ones((7, 7), np.uint8))
+    size = (31, 31)
+    surroundings = cv2.blur(donor * outside[..., None], size) / np.maximum(cv2.blur(outside, size), 1e-3)[..., None]
+    surroundings = np.where(surroundings > 1, surroundings, 255)
+    ratio = np.clip((donor + 1.0) / (surroundings + 1.0), 0.05, 1.05)
+    alpha = np.clip(cv2.GaussianBlur(cv2.dilate(mask, np.ones((3, 3), np.uint8)), (0, 0), 1.0), 0, 1)
+    alpha = alpha * rng.uniform(0.6, 1.0)
+    mixed = image * (1 + alpha[..., None] * (ratio - 1))
+    return np.clip(mixed, 0, 255).astype(np.uint8), np.where(mask > 0, CRACK, CLEAR).astype(np.uint8)
