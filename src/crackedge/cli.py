@@ -1,0 +1,445 @@
+"""The command line: options in, one line of error and an exit code out.
+
+Everything heavy is imported by the command that needs it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import click
+
+if TYPE_CHECKING:
+    from crackedge.edge_runtime.model import Model
+
+EXIT_FAILED, EXIT_USAGE, EXIT_LIVE, EXIT_OUTPUT_LOST, EXIT_PROOF, EXIT_CRACKS = 1, 2, 3, 4, 5, 10
+
+_EXAMPLES = {"max_content_width": 110, "help_option_names": ["-h", "--help"]}
+
+
+def main() -> NoReturn:
+    """Run the command line and end the process with the documented exit code."""
+    try:
+        code = cli(standalone_mode=False)
+    except click.ClickException as error:
+        error.show()
+        code = error.exit_code
+    except click.Abort:
+        code = 130
+    except Exception as error:
+        code = _exit_code(error)
+        if code is None:
+            raise
+        click.echo(f"crackedge: {error}", err=True)
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def _exit_code(error: Exception) -> int | None:
+    """The documented exit code of an error of ours; None for any other."""
+    from crackedge.edge_runtime import errors
+
+    if not isinstance(error, errors.CrackedgeError):
+        return None
+    codes = {
+        errors.OptionError: EXIT_USAGE,
+        errors.LiveSourceError: EXIT_LIVE,
+        errors.ProofError: EXIT_PROOF,
+    }
+    return next((code for kind, code in codes.items() if isinstance(error, kind)), EXIT_FAILED)
+
+
+@click.group(context_settings=_EXAMPLES)
+@click.version_option(package_name="crackedge")
+def cli() -> None:
+    """Find cracks in concrete, asphalt and masonry: in videos, photographs and live cameras.
+
+    \b
+    crackedge run inspection.mp4 -o out/      mark the cracks of a video
+    crackedge run --camera 0                  ... of a camera
+    crackedge evaluate DATA                   how right is the model?
+    crackedge bench                           how fast is it here?
+    """
+
+
+def _model_option(command: Callable[..., Any]) -> Callable[..., Any]:
+    return click.option(
+        "--model", "-m", default="nano", show_default=True, help="Name of a shipped model, or a .tflite file."
+    )(command)
+
+
+def _engine_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    for option in (
+        click.option(
+            "--threads", type=click.IntRange(1), help="Threads of the interpreter [default: processors, up to 4]."
+        ),
+        click.option(
+            "--engine",
+            type=click.Choice(["auto", "tiles", "dense"]),
+            default="auto",
+            show_default=True,
+            help="dense: whole frames in one pass; tiles: one window after another; auto: by the model's card.",
+        ),
+    ):
+        command = option(command)
+    return command
+
+
+def _cardless_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    for option in (
+        click.option("--crack-index", type=click.IntRange(0, 1), help="Classifier without a card: which class is it."),
+        click.option("--input-range", help="Classifier without a card, float input: 0..1, -1..1 or 0..255."),
+    ):
+        command = option(command)
+    return command
+
+
+def _open_model(options: dict[str, Any]) -> Model:
+    from crackedge.edge_runtime.model import open_model
+
+    return open_model(options["model"], input_range=options["input_range"], crack_index=options["crack_index"])
+
+
+@cli.command()
+@click.argument("sources", nargs=-1)
+@click.option(
+    "--camera", type=click.IntRange(0), multiple=True, help="Number of a camera; same as the number as SOURCE."
+)
+@click.option(
+    "--output", "-o", type=click.Path(path_type=Path), help="Folder for the results [default: runs/SOURCE-DATE]."
+)
+@_model_option
+@_engine_options
+@click.option("--stride", type=int, help="Pixels between windows, a multiple of 32 [default: dense 32, tiles 128].")
+@click.option("--threshold", type=float, help="Probability from which a window is cracked, in place of the card's.")
+@click.option("--operating-point", help="Named thresholds of the card: balanced, high-recall, high-precision.")
+@click.option("--max-frames", type=click.IntRange(1), help="Stop after so many frames of each source.")
+@click.option("--scores", is_flag=True, help="Write the scores of all windows to results.jsonl too.")
+@click.option("--no-video", is_flag=True, help="Write no marked video or images.")
+@click.option("--no-window", is_flag=True, help="Show no window, even where there could be one.")
+@click.option("--preset", default="ultrafast", show_default=True, help="x264 preset of the marked video.")
+@click.option("--fail-on-crack", is_flag=True, help="Exit with 10 when cracks were found.")
+@_cardless_options
+def run(sources: tuple[str, ...], camera: tuple[int, ...], output: Path | None, **options: Any) -> int:
+    """Mark the cracks of videos, photographs, cameras, streams.
+
+    SOURCE is a video, an image, a folder or glob of them, a camera's number, an rtsp://, http:// or udp:// address, or
+    scene: for a synthetic flight. Results: results.jsonl and marked.mp4 (or marked/ for photographs).
+
+    \b
+    crackedge run inspection.mp4 -o out/
+    crackedge run photos/ --operating-point high-recall
+    crackedge run --camera 0
+
+    Exit codes: 0 done, 1 failed, 2 wrong use, 3 live source absent or lost, 4 an output was lost, 10 cracks found
+    (--fail-on-crack), 128 + n ended by signal n.
+    """
+    texts = [*sources, *(str(number) for number in camera)]
+    if not texts:
+        raise click.UsageError("no source: give a video, a folder, a camera's number, or an address")
+    from crackedge.edge_runtime.runner import Start, run_sources
+    from crackedge.edge_runtime.scanner import Scanner
+    from crackedge.edge_runtime.stop import stop_on_signals
+
+    def open_scanner() -> Scanner:
+        return Scanner(
+            _open_model(options),
+            engine=options["engine"],
+            stride=options["stride"],
+            threshold=options["threshold"],
+            operating_point=options["operating_point"],
+            threads=options["threads"],
+        )
+
+    def on_start(start: Start) -> None:
+        plan = start.scanner.plan
+        line.say(
+            f"{start.source.uri}: model {start.scanner.model.name}, engine {plan.engine}, stride {plan.stride}, "
+            f"threshold {plan.window_threshold:.2f}, {plan.runtime}, {_count(plan.threads, 'thread')}"
+        )
+
+    with _Line() as line, stop_on_signals() as stop:
+        outcome = run_sources(
+            texts,
+            open_scanner,
+            output=output,
+            scores=options["scores"],
+            video=not options["no_video"],
+            preset=options["preset"],
+            window=not options["no_window"],
+            max_frames=options["max_frames"],
+            stop=stop,
+            on_start=on_start,
+            on_progress=lambda progress: line.show(str(progress)),
+            on_warning=lambda text: line.say(f"warning: {text}"),
+        )
+    for summary in outcome.summaries:
+        where = outcome.folder / (summary.part or "")
+        click.echo(
+            f"{where}: {_count(summary.frames, 'frame')}, {summary.cracked_frames} with cracks, "
+            f"{summary.fps:.1f} frames/s{'' if summary.reason == 'end' else f', {summary.reason}'}"
+        )
+    return outcome.exit_code(fail_on_crack=options["fail_on_crack"])
+
+
+@cli.command()
+@click.argument("data", type=click.Path(path_type=Path))
+@_model_option
+@_engine_options
+@_cardless_options
+@click.option("--split", default="val", show_default=True, help="Which split of each set: train, val, test.")
+@click.option("--operating-point", help="Named thresholds of the model's card [default: the card's default].")
+@click.option(
+    "--json", "json_file", type=click.Path(dir_okay=False, path_type=Path), help="Write figures and scores here."
+)
+def evaluate(data: Path, split: str, json_file: Path | None, **options: Any) -> None:
+    """Figures of a model on labelled photographs, each set for itself.
+
+    DATA is one set (crack/ and no_crack/; images/ and masks/; images/ and boxes/) or a folder of sets.
+
+    \b
+    crackedge evaluate photos/ --json figures.json
+    """
+    from crackedge.benchmarks.data_sets import find_sets
+    from crackedge.benchmarks.evaluation import evaluate as evaluate_model
+    from crackedge.benchmarks.evaluation import format_evaluation
+
+    with _Line() as line:
+        result = evaluate_model(
+            _open_model(options),
+            find_sets(data, split=split),
+            engine=options["engine"],
+            operating_point=options["operating_point"],
+            threads=options["threads"],
+            progress=lambda name, done, total: line.show(f"{name}: {done}/{total}"),
+        )
+    if json_file is not None:
+        _write_json(json_file, result)
+    click.echo(format_evaluation(result))
+
+
+@cli.command()
+@click.argument("model", default="nano")
+@_engine_options
+@click.option("--stride", type=int, help="Pixels between windows, a multiple of 32 [default: dense 32, tiles 128].")
+@click.option(
+    "--scenario",
+    "scenarios",
+    multiple=True,
+    type=click.Choice(["tile", "frame", "stream"]),
+    help="What to time; may be given again [default: all].",
+)
+@click.option("--duration", type=float, default=5.0, show_default=True, help="Seconds of measuring for each scenario.")
+@click.option("--size", default="1920x1080", show_default=True, help="Frames, WIDTHxHEIGHT.")
+@click.option("--fps", type=float, default=30.0, show_default=True, help="Pace of the camera in `stream`.")
+@click.option("--json", "json_file", type=click.Path(dir_okay=False, path_type=Path), help="Write raw samples here.")
+@_cardless_options
+def bench(model: str, duration: float, size: str, fps: float, json_file: Path | None, **options: Any) -> None:
+    """Latency of a model on this machine: a tile, a frame, a camera's stream.
+
+    \b
+    crackedge bench
+    crackedge bench mine.tflite --threads 4 --json bench.json
+    """
+    from crackedge.benchmarks.latency import SCENARIOS, format_bench, parse_size
+    from crackedge.benchmarks.latency import bench as bench_model
+
+    with _Line() as line:
+        result = bench_model(
+            _open_model({"model": model, **options}),
+            scenarios=options["scenarios"] or tuple(SCENARIOS),
+            duration_s=duration,
+            size=parse_size(size),
+            fps=fps,
+            engine=options["engine"],
+            stride=options["stride"],
+            threads=options["threads"],
+            progress=lambda scenario: line.show(f"measuring {scenario} ..."),
+        )
+    if json_file is not None:
+        _write_json(json_file, result)
+    click.echo(format_bench(result))
+
+
+@cli.command()
+@click.option(
+    "--data-root", required=True, type=click.Path(path_type=Path), help="Folder of data sets with train/ and val/."
+)
+@click.option("--recipe", default="nano", show_default=True, help="Name of a shipped recipe, or a TOML file.")
+@click.option("--weights", default="imagenet", show_default=True, help="Of the backbone: a file, imagenet, or none.")
+@click.option("--output", "-o", type=click.Path(path_type=Path), help="Run folder [default: runs/train-RECIPE-DATE].")
+@click.option("--epochs", type=click.IntRange(0), help="Epochs of the whole network, in place of the recipe's.")
+@click.option("--head-epochs", type=click.IntRange(0), help="Epochs of the head alone, in place of the recipe's.")
+@click.option("--steps-per-epoch", type=click.IntRange(1), help="In place of the recipe's.")
+@click.option("--batch", type=click.IntRange(1), help="Canvases in a step, in place of the recipe's.")
+@click.option("--learning-rate", type=float, help="In place of the recipe's.")
+@click.option("--alpha", type=float, help="Width of MobileNetV2, in place of the recipe's: 0.35 or 1.0, say.")
+@click.option("--seed", type=int, help="In place of the recipe's.")
+def train(data_root: Path, recipe: str, weights: str, output: Path | None, **overrides: Any) -> None:
+    """Train a crack model on labelled photographs. For the workstation: pip install 'crackedge[train]'.
+
+    \b
+    crackedge train --data-root photos/ --weights imagenet -o runs/mine
+    """
+    _require_workstation("train")
+    from crackedge.train.fit import Progress, fit
+    from crackedge.train.recipe import load_recipe
+
+    chosen = load_recipe(recipe, **overrides)
+    folder = output or Path("runs") / f"train-{chosen.name}-{_stamp()}"
+    with _Line() as line:
+
+        def report(progress: Progress) -> None:
+            if progress.epoch_line is not None:
+                line.say(_epoch_summary(progress.epoch_line))
+            line.show(
+                f"step {progress.step}/{progress.steps}  loss {progress.loss:.4f}  "
+                f"{progress.canvases_s:.1f} canvases/s  {_duration(progress.remaining_s)} left"
+            )
+
+        result = fit(data_root, folder, chosen, weights=None if weights == "none" else weights, report=report)
+    if result["skipped_files"]:
+        click.echo(
+            f"{len(result['skipped_files'])} photographs could not be read; {folder}/config.json names them", err=True
+        )
+    click.echo(f"{folder}: trained. Next: crackedge export {folder} --data-root {data_root} -o {chosen.name}.tflite")
+
+
+@cli.command()
+@click.argument("run_folder", type=click.Path(path_type=Path))
+@click.option("--output", "-o", required=True, type=click.Path(path_type=Path), help="The .tflite file to write.")
+@click.option(
+    "--data-root", required=True, type=click.Path(path_type=Path), help="The data sets that the run was trained on."
+)
+@click.option("--variant", type=click.Choice(["int8", "float32"]), default="int8", show_default=True)
+@click.option("--name", help="Name of the model [default: the recipe's].")
+@click.option("--overwrite", is_flag=True, help="Replace the output if it exists.")
+def export(run_folder: Path, output: Path, data_root: Path, variant: str, name: str | None, overwrite: bool) -> None:
+    """Make a run's network into one proven .tflite file with its card inside.
+
+    \b
+    crackedge export runs/mine --data-root photos/ -o mine.tflite
+    """
+    _require_workstation("export")
+    from crackedge.export.pipeline import export_run
+
+    with _Line() as line:
+        made = export_run(
+            run_folder,
+            output,
+            data_root=data_root,
+            variant=variant,
+            name=name,
+            overwrite=overwrite,
+            report=lambda stage: line.show(f"{stage} ..."),
+        )
+    check = made.card.quantization_check
+    click.echo(
+        f"{made.path}: {made.size / 1e6:.2f} MB, {variant}; on {check['tiles']} tiles {check['decisions_equal']:.1%} "
+        f"of decisions as the network's. Next: crackedge run VIDEO --model {made.path}"
+    )
+
+
+class _Line:
+    """One line on stderr that is written over and over; on a pipe, a line now and then."""
+
+    _EVERY_S = 10.0
+
+    def __init__(self) -> None:
+        self._tty = sys.stderr.isatty()
+        self._shown = ""
+        self._next_s = 0.0
+
+    def __enter__(self) -> _Line:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._clear()
+
+    def show(self, text: str) -> None:
+        """Replace the line."""
+        import time
+
+        now = time.monotonic()
+        if self._tty:
+            if now >= self._next_s:
+                self._clear()
+                self._next_s = now + 0.1
+                self._shown = text[: _columns() - 1]
+                click.echo(self._shown, err=True, nl=False)
+        elif now >= self._next_s:
+            self._next_s = now + self._EVERY_S
+            click.echo(text, err=True)
+
+    def say(self, text: str) -> None:
+        """Leave a line standing."""
+        self._clear()
+        click.echo(text, err=True)
+
+    def _clear(self) -> None:
+        if self._shown:
+            click.echo("\r" + " " * len(self._shown) + "\r", err=True, nl=False)
+            self._shown = ""
+
+
+def _columns() -> int:
+    import shutil
+
+    return shutil.get_terminal_size().columns
+
+
+def _duration(seconds: float) -> str:
+    if seconds == float("inf"):
+        return "?"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+def _epoch_summary(line: dict[str, Any]) -> str:
+    figures = [
+        f"{name} AUC {one['auc']:.3f}" if one["auc"] is not None else f"{name} mean score {one['mean_score']:.2f}"
+        for name, one in line["val"].items()
+    ]
+    return f"epoch {line['epoch']}  loss {line['loss']:.4f}  {line['seconds']:.0f} s  " + "  ".join(figures)
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
+def _stamp() -> str:
+    from datetime import datetime
+
+    return datetime.now().astimezone().strftime("%Y%m%d-%H%M%S")
+
+
+def _write_json(path: Path, value: Any) -> None:
+    from crackedge.edge_runtime.errors import OutputError
+
+    try:
+        path.write_text(json.dumps(value, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    except OSError as error:
+        raise OutputError(f"{path}: cannot be written ({error.strerror or error}); give another --json") from error
+
+
+def _require_workstation(command: str) -> None:
+    """Turn a missing TensorFlow into the line to type."""
+    from importlib.util import find_spec
+
+    from crackedge.edge_runtime.errors import MissingExtraError
+    from crackedge.edge_runtime.native_log import captured
+
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    needed = ("keras",) if command == "train" else ("keras", "tensorflow")
+    missing = [name for name in needed if find_spec(name) is None]
+    if missing:
+        raise MissingExtraError(f"`crackedge {command}` needs {', '.join(missing)}: pip install 'crackedge[train]'")
+    with captured():  # start-up notes about processors and missing GPUs
+        import keras
+
+        keras.ops.zeros(1)
