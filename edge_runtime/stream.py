@@ -1,0 +1,114 @@
+"""Network streams and named pipes, read by FFmpeg."""
+
+from __future__ import annotations
+
+import errno
+import functools
+import itertools
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
+
+import av
+import av.error
+
+from crackedge.edge_runtime.live import LiveSource, Picture
+from crackedge.edge_runtime.sources import Address
+from crackedge.edge_runtime.video import decode, reason_of, upright_rgb, video_stream
+
+if TYPE_CHECKING:
+    from av.container import InputContainer
+    from av.video.frame import VideoFrame
+
+_GRACE_S = 1.0  # the reader's deadlines come first and say more; FFmpeg's end a thread that was left behind
+
+
+def open_stream(address: Address, *, open_s: float, read_s: float, stop: Callable[[], bool]) -> LiveSource:
+    """Open a stream URL or a named pipe; see :class:`LiveSource`. The end of a pipe is an end, that of a URL a loss.
+
+    Raises:
+        LiveSourceError: it cannot be opened, or not in time.
+    """
+    return LiveSource(
+        functools.partial(StreamCapture, address.text, open_s=open_s, read_s=read_s),
+        uri=address.uri,
+        name=address.name,
+        kind=address.kind,
+        open_s=open_s,
+        read_s=read_s,
+        may_end="://" not in address.text,
+        stop=stop,
+    )
+
+
+class StreamCapture:
+    """A stream as a :class:`crackedge.edge_runtime.live.Capture`. It is open when its first picture is there.
+
+    Raises:
+        ConnectionError: it cannot be opened, or gives no picture.
+    """
+
+    def __init__(self, url: str, *, open_s: float, read_s: float) -> None:
+        # Not PyAV's `timeout`: it asks Python for the time ten times a second while it waits, and a thread that is left
+        # behind would bring the process down at its end, when there is no Python any more.
+        silence_us = str(round((max(open_s, read_s) + _GRACE_S) * 1e6))
+        options = {
+            "rw_timeout": silence_us,  # of HTTP and the like
+            "timeout": silence_us,  # of RTSP and UDP
+            "probesize": "500000",  # FFmpeg's own 5 MB and 5 s are many seconds of a slow camera
+            "analyzeduration": "500000",
+            "fpsprobesize": "0",
+            "rtsp_flags": "prefer_tcp",  # UDP loses packets on the radio links that robots have
+            "overrun_nonfatal": "1",  # a UDP buffer that is full drops data instead of ending
+        }
+        try:
+            self._container: InputContainer = av.open(url, mode="r", options=options, metadata_errors="replace")
+        except av.error.FFmpegError as error:
+            raise ConnectionError(reason_of(error)) from error
+        stream = video_stream(self._container)
+        if stream is None:
+            self._container.close()
+            raise ConnectionError("no video in it")
+        stream.thread_type = "SLICE"  # threads by frame give every picture later
+        self._stream = stream
+        self._pictures: Iterator[VideoFrame] = self._decode()
+        first = next(self._pictures, None)  # may be many seconds away, at the next key frame: part of opening
+        if first is None:
+            self._container.close()
+            raise ConnectionError("not one picture in it")
+        self._pictures = itertools.chain([first], self._pictures)
+        rate = stream.average_rate
+        self.fps: float | None = float(rate) if rate else None
+        self.width: int | None = None  # as displayed: the display matrix comes with the pictures
+        self.height: int | None = None
+
+    def grab(self) -> Picture | None:
+        """The next picture.
+
+        Raises:
+            EOFError: the stream ended.
+            ConnectionError: it was lost.
+        """
+        picture = next(self._pictures, None)
+        if picture is None:
+            raise EOFError
+        return functools.partial(upright_rgb, picture)
+
+    def close(self) -> None:
+        """Close the connection. May be called again."""
+        self._container.close()
+
+    def _decode(self) -> Iterator[VideoFrame]:
+        packets = self._container.demux(self._stream)
+        while True:
+            try:
+                packet = next(packets, None)
+            except av.error.FFmpegError as error:
+                ended = error.errno == errno.EIO  # FFmpeg's word for a server that hangs up in the middle
+                raise ConnectionError("the stream ended" if ended else reason_of(error)) from error
+            if packet is None:
+                return
+            try:
+                pictures = decode(self._stream, packet)
+            except av.error.FFmpegError:
+                continue  # damaged on the way; the next key frame mends it
+            yield from pictures

@@ -1,0 +1,149 @@
+"""Frames from thread to thread: all, in order, errors at their place, and threads that end."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from crackedge.edge_runtime import Frame, OutputError, SourceError
+from crackedge.edge_runtime.relay import BackgroundSink, read_ahead
+from crackedge.edge_runtime.stop import StopFlag
+
+
+def frames(count: int, *, failing: bool = False, asked: list[int] | None = None) -> Iterator[Frame]:
+    for number in range(count):
+        if asked is not None:
+            asked.append(number)
+        yield Frame(np.zeros((2, 2, 3), np.uint8), number, number / 10)
+    if failing:
+        raise SourceError("broken here")
+
+
+def threads() -> int:
+    return threading.active_count()
+
+
+@given(count=st.integers(0, 12))
+def test_all_frames_in_order(count: int) -> None:
+    with read_ahead(frames(count)) as ahead:
+        assert [frame.index for frame in ahead] == list(range(count))
+
+
+@given(count=st.integers(0, 6))
+def test_an_error_comes_after_the_frames_before_it(count: int) -> None:
+    taken: list[int] = []
+    with read_ahead(frames(count, failing=True)) as ahead, pytest.raises(SourceError, match="broken here"):
+        taken.extend(frame.index for frame in ahead)
+    assert taken == list(range(count))
+
+
+def test_the_reader_is_only_a_little_ahead_and_ends_with_the_block() -> None:
+    before, asked = threads(), []  # type: ignore[var-annotated]
+    with read_ahead(frames(1000, asked=asked)) as ahead:
+        next(ahead)
+        time.sleep(0.2)
+        assert len(asked) <= 5
+    assert threads() == before
+    assert len(asked) <= 5
+
+
+def test_an_error_in_the_block_ends_the_reader_too() -> None:
+    before = threads()
+
+    def fail() -> None:
+        with read_ahead(frames(1000)) as ahead:
+            next(ahead)
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        fail()
+    assert threads() == before
+
+
+def test_stop_ends_a_wait() -> None:
+    stop, over = StopFlag(), threading.Event()
+
+    def slow() -> Iterator[Frame]:
+        yield from frames(1)
+        over.wait(20)
+
+    threading.Timer(0.1, stop.ask).start()
+    threading.Timer(0.3, over.set).start()
+    started_s = time.monotonic()
+    with read_ahead(slow(), stop=stop) as ahead:
+        assert len(list(ahead)) == 1
+        assert time.monotonic() - started_s < 0.28
+
+
+class Slow:
+    """A sink that takes its time, and fails where it is told to."""
+
+    name = "slow"
+
+    def __init__(self, *, fail_at: int = -1) -> None:
+        self.did: list[Any] = []
+        self.closed = False
+        self._fail_at = fail_at
+
+    def write(self, frame: Frame, result: Any) -> None:
+        time.sleep(0.005)
+        if len(self.did) == self._fail_at:
+            raise OutputError("full")
+        self.did.append(frame.index)
+
+    def note(self, record: dict[str, Any]) -> None:
+        self.did.append(record)
+
+    def finish(self) -> None:
+        self.did.append("finished")
+
+    def __enter__(self) -> Slow:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.closed = True
+
+
+def test_a_background_sink_does_all_in_order() -> None:
+    slow: Any = Slow()
+    with BackgroundSink(slow) as sink:
+        sink.note({"type": "header"})
+        for frame in frames(10):
+            sink.write(frame, None)  # type: ignore[arg-type]
+        sink.finish()
+        assert slow.did == [{"type": "header"}, *range(10), "finished"]
+        assert not slow.closed
+    assert slow.closed
+
+
+def test_a_background_sink_that_fails_says_so_once_and_hinders_nobody() -> None:
+    slow: Any = Slow(fail_at=2)
+    before, failures = threads(), 0
+    started_s = time.monotonic()
+    with BackgroundSink(slow) as sink:
+        for frame in frames(50):
+            try:
+                sink.write(frame, None)  # type: ignore[arg-type]
+            except OutputError:  # noqa: PERF203 - counting them is the point
+                failures += 1
+        sink.finish()
+    assert failures == 1
+    assert slow.did == [0, 1], "nothing after the failure"
+    assert slow.closed
+    assert threads() == before
+    assert time.monotonic() - started_s < 2
+
+
+def test_a_failure_of_the_last_frame_shows_when_finishing() -> None:
+    slow: Any = Slow(fail_at=0)
+    with BackgroundSink(slow) as sink:
+        sink.write(next(frames(1)), None)  # type: ignore[arg-type]
+        with pytest.raises(OutputError):
+            sink.finish()

@@ -1,0 +1,181 @@
+"""Video files: exact times, upright pictures, and as much of a damaged file as there is."""
+
+from __future__ import annotations
+
+import struct
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+import pytest
+
+from crackedge.edge_runtime import SourceError, open_source
+
+VIDEOS = Path(__file__).resolve().parents[2] / ".." / "shared" / "data" / "videos"
+ONE = 1 << 16
+
+
+def test_variable_frame_rate_keeps_every_time_stamp(write_video: Any) -> None:
+    times_s = [0.0, 0.04, 0.05, 0.9, 0.9333, 2.0, 2.5001]
+    with open_source(write_video(times_s=times_s)) as source:
+        frames = list(source)
+    assert [frame.time_s for frame in frames] == pytest.approx(times_s, abs=0.5 / 90000)
+    assert [frame.index for frame in frames] == list(range(7))
+    assert all(frame.captured_at is None and frame.dropped_before == 0 for frame in frames)
+    assert source.gaps == []
+
+
+def test_frames_are_rgb_in_order(write_video: Any) -> None:
+    with open_source(write_video(frames=12)) as source:
+        images = [frame.image for frame in source]
+    assert source.frame_count == 12
+    assert source.fps == pytest.approx(10, rel=0.01)
+    for number, image in enumerate(images):
+        assert image.dtype == np.uint8
+        assert image.flags.c_contiguous
+        expected = picture(number)
+        assert abs(image[8:24, 8:40].mean((0, 1)) - expected[8:24, 8:40].mean((0, 1))).max() < 6, "red"
+        assert abs(image[48, 80, 0] - float(expected[48, 80, 0])) < 4, "the grey that counts"
+
+
+def picture(number: int) -> Any:
+    image = np.zeros((64, 96, 3), np.uint8)
+    image[:32, :48] = (220, 30, 30)
+    image[32:, 48:] = 40 + number * 4
+    return image
+
+
+@pytest.mark.parametrize(
+    ("matrix", "turn"),
+    [
+        ((ONE, 0, 0, ONE), lambda image: image),
+        ((0, ONE, -ONE, 0), lambda image: np.rot90(image, -1)),
+        ((-ONE, 0, 0, -ONE), lambda image: np.rot90(image, 2)),
+        ((0, -ONE, ONE, 0), lambda image: np.rot90(image, 1)),
+        ((-ONE, 0, 0, ONE), lambda image: image[:, ::-1]),
+        ((ONE, 0, 0, -ONE), lambda image: image[::-1]),
+        ((0, ONE, ONE, 0), lambda image: image.transpose(1, 0, 2)),
+    ],
+    ids=["none", "right", "upside down", "left", "mirrored", "flipped", "transposed"],
+)
+def test_the_display_matrix_is_applied(matrix: tuple[int, int, int, int], turn: Any, write_video: Any) -> None:
+    path = write_video()
+    with open_source(path) as source:
+        plain = next(iter(source)).image
+    data = bytearray(path.read_bytes())
+    start = data.find(b"tkhd") + 44
+    assert struct.unpack(">9i", data[start : start + 36]) == (ONE, 0, 0, 0, ONE, 0, 0, 0, 1 << 30)
+    a, b, c, d = matrix
+    data[start : start + 36] = struct.pack(">9i", a, b, 0, c, d, 0, 0, 0, 1 << 30)
+    path.write_bytes(data)
+    with open_source(path) as source:
+        shown = next(iter(source)).image
+    assert shown.flags.c_contiguous
+    assert np.array_equal(shown, turn(plain))
+
+
+def test_a_file_that_is_cut_off_gives_what_it_has(write_video: Any) -> None:
+    path = write_video(frames=60, movflags="faststart")
+    whole = path.read_bytes()
+    path.write_bytes(whole[: len(whole) * 2 // 3])
+    with open_source(path) as source:
+        frames = list(source)
+    assert 20 < len(frames) < 60
+    (gap,) = source.gaps
+    assert gap.before_index == len(frames)
+    assert gap.time_s == frames[-1].time_s
+    assert gap.seconds == pytest.approx(6.0 - frames[-1].time_s - 0.1, abs=0.02)
+
+
+def test_damage_in_the_middle_is_a_gap(write_video: Any) -> None:
+    path = write_video(frames=40, movflags="faststart")
+    with av.open(str(path)) as container:
+        packets = [packet for packet in container.demux(video=0) if packet.size]
+        place, size = packets[20].pos, packets[20].size
+    data = bytearray(path.read_bytes())
+    assert place is not None
+    data[place : place + size] = b"\xff" * size
+    path.write_bytes(data)
+    with open_source(path) as source:
+        frames = list(source)
+    assert 35 <= len(frames) < 40
+    (gap,) = source.gaps
+    assert gap.reason == "damaged data"
+    assert frames[gap.before_index].time_s > 2.0 > gap.time_s
+    assert gap.seconds == pytest.approx(frames[gap.before_index].time_s - gap.time_s)
+
+
+@pytest.mark.skipif(not VIDEOS.is_dir(), reason="no shared videos here")
+def test_a_real_video_cut_off(tmp_path: Path) -> None:
+    data = (VIDEOS / "concrete_pan.mp4").read_bytes()
+    (tmp_path / "cut.mp4").write_bytes(data[: len(data) // 4])
+    with open_source(tmp_path / "cut.mp4") as source:
+        times_s = [frame.time_s for frame in source]
+    assert len(times_s) >= 40
+    assert times_s == [float(number * Fraction(1001, 30000)) for number in range(len(times_s))]
+    assert source.gaps
+
+
+@pytest.mark.parametrize("content", [b"", b"These are words.\n" * 50, bytes(range(256)) * 20, b"\0\0\0\x18ftypmp42"])
+def test_what_is_no_video(content: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "clip.mp4"
+    path.write_bytes(content)
+    with pytest.raises(SourceError, match="cannot be opened") as raised:
+        open_source(path)
+    assert str(raised.value).startswith(f"{path}: ")
+    assert "\n" not in str(raised.value)
+
+
+def test_a_video_without_frames(write_video: Any) -> None:
+    path = write_video(frames=1)
+    data = bytearray(path.read_bytes())
+    start = data.find(b"mdat") + 4
+    data[start : data.find(b"moov") - 4] = bytes(data.find(b"moov") - 4 - start)
+    path.write_bytes(data)
+    with open_source(path) as source, pytest.raises(SourceError, match="not one frame"):
+        list(source)
+
+
+def test_sound_alone_is_no_video(tmp_path: Path) -> None:
+    with av.open(str(tmp_path / "s.mp4"), "w") as container:
+        stream: Any = container.add_stream("aac", rate=8000)
+        frame = av.AudioFrame.from_ndarray(np.zeros((1, 1024), np.float32), "fltp", "mono")
+        frame.sample_rate = 8000
+        container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    with pytest.raises(SourceError, match="no video in it"):
+        open_source(tmp_path / "s.mp4")
+
+
+def test_frames_that_change_size_are_passed_on(write_video: Any, tmp_path: Path) -> None:
+    first = write_video("a.h264", frames=5).read_bytes()
+    second = write_video("b.h264", frames=5, size_wh=(128, 96)).read_bytes()
+    (tmp_path / "both.h264").write_bytes(first + second)
+    with open_source(tmp_path / "both.h264") as source:
+        frames = list(source)
+    assert [frame.image.shape for frame in frames] == [(64, 96, 3)] * 5 + [(96, 128, 3)] * 5
+    times_s = [frame.time_s for frame in frames]
+    assert times_s[0] == 0.0, "raw streams have no time stamps; the nominal rate gives them"
+    assert times_s == sorted(set(times_s))
+
+
+@pytest.mark.parametrize("name", ["clip.avi", "clip.mkv", "clip.mov", "clip.ts"])
+def test_other_containers_begin_at_zero(name: str, write_video: Any) -> None:
+    codec = "mjpeg" if name.endswith("avi") else "libx264"
+    with open_source(write_video(name, frames=6, codec=codec)) as source:
+        times_s = [frame.time_s for frame in source]
+    assert times_s == pytest.approx([number / 10 for number in range(6)], abs=0.002)
+
+
+def test_the_file_is_closed(write_video: Any) -> None:
+    path = write_video()
+
+    def open_files() -> int:
+        return sum(path.samefile(link) for link in Path("/proc/self/fd").iterdir() if link.exists())
+
+    with open_source(path) as source:
+        next(iter(source))
+        assert open_files() == 1
+    assert open_files() == 0
