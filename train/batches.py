@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import keras
@@ -13,7 +14,7 @@ from crackedge.edge_runtime.distractors import add_distractors
 from crackedge.edge_runtime.lattice import TILE
 from crackedge.edge_runtime.surfaces import render_surface
 from crackedge.train.augment import affine, photograph
-from crackedge.train.canvas import CLEAR, CRACK, Label, View, mosaic, targets, transplant
+from crackedge.train.canvas import CLEAR, CRACK, Label, View, heal, mosaic, targets, transplant
 from crackedge.train.corpus import Corpus, Photo
 from crackedge.train.recipe import Recipe
 
@@ -32,19 +33,19 @@ def draw_canvas(corpus: Corpus, recipe: Recipe, rng: Rng) -> tuple[npt.NDArray[n
         view = _synthetic(corpus, recipe.canvas_px, rng)
         truth = targets(view)
     elif recipe.canvas_px == TILE:
-        view = _tile(corpus, rng)
+        view = _tile(corpus, recipe, rng)
         truth = targets(view)
     elif kind < recipe.synthetic + recipe.wide:
-        view = _wide(corpus, recipe.canvas_px, rng)
+        view = _wide(corpus, recipe, rng)
         truth = targets(view)
     else:
-        view, truth = mosaic([_tile(corpus, rng) for _ in range(4)])
+        view, truth = mosaic([_tile(corpus, recipe, rng) for _ in range(4)])
     return photograph(view.image, rng), truth
 
 
-def _tile(corpus: Corpus, rng: Rng) -> View:
+def _tile(corpus: Corpus, recipe: Recipe, rng: Rng) -> View:
     """A view of a tile's size. A photo of which only the whole is labelled is shown nearly whole."""
-    photo = corpus.draw(rng)
+    photo = _perhaps_healed(corpus.draw(rng), recipe, rng)
     if photo.weak_crack or photo.label.max() == photo.label.min() == CLEAR:
         # Both classes alike, or the scale would tell them apart.
         scale = TILE / min(photo.label.shape) * _log_uniform(rng, 0.75, 1.4)
@@ -55,11 +56,19 @@ def _tile(corpus: Corpus, rng: Rng) -> View:
     return _dressed(photo, corpus, TILE, scale, rng)
 
 
-def _wide(corpus: Corpus, size: int, rng: Rng) -> View:
+def _wide(corpus: Corpus, recipe: Recipe, rng: Rng) -> View:
     """A view wider than a window, of a photo whose pixels are labelled."""
-    photo = corpus.draw_wide(rng)
+    size = recipe.canvas_px
+    photo = _perhaps_healed(corpus.draw_wide(rng), recipe, rng)
     fill = size / min(photo.label.shape)
     return _dressed(photo, corpus, size, _log_uniform(rng, max(0.4, 0.5 * fill), max(1.2, 1.5 * fill)), rng)
+
+
+def _perhaps_healed(photo: Photo, recipe: Recipe, rng: Rng) -> Photo:
+    if not (photo.label == CRACK).any() or rng.random() >= recipe.healed:
+        return photo
+    image, label = heal(photo.image, photo.label, rng)
+    return replace(photo, image=image, label=label)
 
 
 def _dressed(photo: Photo, corpus: Corpus, size: int, scale: float, rng: Rng) -> View:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import cv2
 import numpy as np
@@ -135,12 +136,54 @@ def transplant(image: Image, donor: Image, donor_mask: Label, rng: np.random.Gen
         The image with the crack, and the crack's mask.
     """
     mask = (donor_mask == CRACK).astype(np.float32)
-    outside = 1 - cv2.dilate(mask, np.ones((7, 7), np.uint8))
-    size = (31, 31)
-    surroundings = cv2.blur(donor * outside[..., None], size) / np.maximum(cv2.blur(outside, size), 1e-3)[..., None]
-    surroundings = np.where(surroundings > 1, surroundings, 255)
+    surroundings = _surroundings(donor, cv2.dilate(mask, np.ones((7, 7), np.uint8)))
     ratio = np.clip((donor + 1.0) / (surroundings + 1.0), 0.05, 1.05)
     alpha = np.clip(cv2.GaussianBlur(cv2.dilate(mask, np.ones((3, 3), np.uint8)), (0, 0), 1.0), 0, 1)
     alpha = alpha * rng.uniform(0.6, 1.0)
     mixed = image * (1 + alpha[..., None] * (ratio - 1))
     return np.clip(mixed, 0, 255).astype(np.uint8), np.where(mask > 0, CRACK, CLEAR).astype(np.uint8)
+
+
+def heal(image: Image, label: Label, rng: np.random.Generator) -> tuple[Image, Label]:
+    """A photograph with its cracks covered by its own surface from close by: what it would look like sound.
+
+    Photographs with masks all hold cracks. Without this, a network learns that their rough surfaces *are* the crack.
+
+    Args:
+        image: (H, W, 3) uint8 RGB.
+        label: (H, W) uint8, 255 on the cracks.
+        rng: source of chance.
+
+    Returns:
+        The image, and the label with 0 where the crack was covered; both as they were where that is not possible.
+    """
+    wound = cv2.dilate((label == CRACK).astype(np.uint8), np.ones((13, 13), np.uint8))
+    light = _surroundings(image, wound.astype(np.float32)).astype(np.float32)
+    healed = image.astype(np.float32)
+    left = wound.copy()
+    for _ in range(8):
+        angle, reach = rng.uniform(0, 2 * np.pi), rng.uniform(24, 90)
+        shift = np.array([[1, 0, reach * np.cos(angle)], [0, 1, reach * np.sin(angle)]])
+        moved = [
+            cv2.warpAffine(plane, shift, plane.shape[1::-1], flags=cv2.INTER_NEAREST, borderMode=cv2.BORDER_REFLECT_101)
+            for plane in (image, wound, light)
+        ]
+        patch = (left > 0) & (moved[1] == 0)
+        gain = np.clip(light[patch] / np.maximum(moved[2][patch], 1), 0.7, 1.4)
+        healed[patch] = moved[0][patch] * gain
+        left[patch] = 0
+        if not left.any():
+            break
+    else:
+        return image, label
+    seam = cv2.GaussianBlur(wound.astype(np.float32), (0, 0), 1.5)[..., None]
+    mixed = image * (1 - seam) + healed * seam
+    return np.clip(mixed, 0, 255).astype(np.uint8), np.where(label == CRACK, CLEAR, label).astype(np.uint8)
+
+
+def _surroundings(image: Image, hidden: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Local mean of what is not hidden; 255 where everything around is."""
+    seen = 1 - np.asarray(hidden, np.float32)
+    size = (31, 31)
+    mean = cv2.blur(image * seen[..., None], size) / np.maximum(cv2.blur(seen, size), 1e-3)[..., None]
+    return np.where(mean > 1, mean, 255)

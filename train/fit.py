@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import cv2
 import keras
 import numpy as np
 import numpy.typing as npt
@@ -87,6 +88,7 @@ def fit(
     except DataError:
         held_out = []
     keras.utils.set_random_seed(recipe.seed)
+    cv2.setNumThreads(1)  # the batches' own threads and the network share the cores already
     network = build_network(alpha=recipe.alpha, weights=weights)
     run_folder.create(folder)
     run_folder.write_config(folder, _config(recipe, corpus, held_out, weights))

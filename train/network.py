@@ -23,7 +23,7 @@ def build_network(*, alpha: float, weights: str | Path | None, tile: int = 224) 
 
     Args:
         alpha: width of the backbone.
-        weights: ``"imagenet"``, a file of backbone weights, or None for none.
+        weights: ``"imagenet"``, a file of backbone weights, the ``model.keras`` of an earlier run, or None for none.
         tile: edge in pixels that the weights were made for; the network itself takes any multiple of 32.
 
     Returns:
@@ -34,6 +34,8 @@ def build_network(*, alpha: float, weights: str | Path | None, tile: int = 224) 
     """
     if weights not in (None, "imagenet") and not Path(str(weights)).is_file():
         raise OptionError(f"weights {weights}: no such file; give a file, 'imagenet' or 'none'")
+    if Path(str(weights)).suffix == ".keras":
+        return _earlier(Path(str(weights)), alpha=alpha)
     pixels = keras.Input((None, None, 3), name="pixels")
     scaled = keras.layers.Rescaling(1 / 127.5, offset=-1, name="scale")(pixels)
     try:
@@ -56,7 +58,21 @@ def build_network(*, alpha: float, weights: str | Path | None, tile: int = 224) 
     open_sized.set_weights(backbone.get_weights())
     features = open_sized(scaled)
     logits = keras.layers.Conv2D(1, 1, dtype="float32", name=LOGITS)(features)
-    return keras.Model(pixels, logits, name=f"mobilenetv2_{alpha:g}")
+    return keras.Model(pixels, logits, name=_name(alpha))
+
+
+def _earlier(path: Path, *, alpha: float) -> keras.Model:
+    try:
+        network = keras.models.load_model(path, compile=False)
+    except (ValueError, OSError, TypeError, KeyError) as error:
+        raise OptionError(f"weights {path}: Keras cannot read it ({' '.join(str(error).split())[:200]})") from error
+    if network.name != _name(alpha):
+        raise OptionError(f"weights {path}: a network {network.name!r}, and the recipe asks for {_name(alpha)!r}")
+    return network
+
+
+def _name(alpha: float) -> str:
+    return f"mobilenetv2_{alpha:g}"
 
 
 @keras.saving.register_keras_serializable("crackedge")

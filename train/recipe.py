@@ -59,6 +59,7 @@ class Recipe:
         cell_share: weight of the loss of single cells beside that of windows.
         synthetic: share of canvases that are procedural surfaces.
         wide: share of canvases that are one wide view and not a mosaic.
+        healed: share of masked photographs whose cracks are covered, so that a rough surface alone means nothing.
         seed: of everything.
         data: how to use each data set, by name.
     """
@@ -79,6 +80,7 @@ class Recipe:
     cell_share: float = 0.3
     synthetic: float = 0.15
     wide: float = 0.4
+    healed: float = 0.35
     seed: int = 1
     data: Mapping[str, SetUse] = field(default_factory=dict)
 

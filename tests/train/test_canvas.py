@@ -6,7 +6,7 @@ import pytest
 
 from crackedge.benchmarks.data_sets import CRACK as TRUE_CRACK
 from crackedge.benchmarks.data_sets import mask_windows
-from crackedge.train.canvas import CLEAR, CRACK, UNKNOWN, View, mosaic, targets, transplant
+from crackedge.train.canvas import CLEAR, CRACK, UNKNOWN, View, heal, mosaic, targets, transplant
 
 
 def _view(value: int, *, weak: bool = False, smoothing: float = 0.0, size: int = 224) -> View:
@@ -91,3 +91,25 @@ def test_a_transplanted_crack_darkens_its_mask_and_nothing_else() -> None:
     inside = result[101:103].mean() / image[101:103].mean()
     assert 0.25 < inside < 0.65
     assert np.abs(result[:80].astype(int) - image[:80]).max() <= 1
+
+
+def test_a_healed_photograph_shows_its_own_surface_where_the_crack_was() -> None:
+    rng = np.random.default_rng(6)
+    image = rng.integers(110, 150, (256, 256, 3), dtype=np.uint8)
+    label = _line(256, 120, thick=5)
+    label[200:, :40] = UNKNOWN
+    image[label == CRACK] = 20
+    healed, after = heal(image, label, rng)
+    assert not (after == CRACK).any()
+    assert (after[200:, :40] == UNKNOWN).all()
+    assert 105 < healed[121:124].mean() < 155
+    assert healed[121:124].std() > 5, "the surface's grain, not a smear"
+    assert (healed[:90] == image[:90]).all()
+
+
+def test_a_photograph_that_is_all_crack_is_left_alone() -> None:
+    image = np.full((224, 224, 3), 30, np.uint8)
+    label = np.full((224, 224), CRACK, np.uint8)
+    healed, after = heal(image, label, np.random.default_rng(0))
+    assert healed is image
+    assert after is label

@@ -105,3 +105,13 @@ def test_weights_that_are_not_there_are_named(photographs: Path, tmp_path: Path)
     with pytest.raises(OptionError, match=r"nowhere\.h5"):
         fit(photographs, tmp_path / "run", load_recipe("nano"), weights="nowhere.h5")
     assert not (tmp_path / "run").exists()
+
+
+def test_training_goes_on_from_an_earlier_run(trained_run: Path, tmp_path: Path) -> None:
+    earlier = build_network(alpha=0.35, weights=trained_run / "model.keras")
+    assert earlier.output_shape == (None, None, None, 1)
+    with pytest.raises(OptionError, match=r"mobilenetv2_1"):
+        build_network(alpha=1.0, weights=trained_run / "model.keras")
+    (tmp_path / "broken.keras").write_bytes(b"no archive")
+    with pytest.raises(OptionError, match=r"broken\.keras"):
+        build_network(alpha=0.35, weights=tmp_path / "broken.keras")
