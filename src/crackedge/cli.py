@@ -25,7 +25,7 @@ _EXAMPLES = {"max_content_width": 110, "help_option_names": ["-h", "--help"]}
 def main() -> NoReturn:
     """Run the command line and end the process with the documented exit code."""
     try:
-        code = cli(standalone_mode=False)
+        code = cli(prog_name="crackedge", standalone_mode=False)
     except click.ClickException as error:
         error.show()
         code = error.exit_code
@@ -96,6 +96,23 @@ def _cardless_options(command: Callable[..., Any]) -> Callable[..., Any]:
     ):
         command = option(command)
     return command
+
+
+def _json_option(help_text: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    return click.option(
+        "--json",
+        "json_file",
+        type=click.Path(dir_okay=False, path_type=Path),
+        callback=lambda _, __, file: _writable(file),
+        help=help_text,
+    )
+
+
+def _writable(file: Path | None) -> Path | None:
+    """Refuse now what would fail after minutes of measuring."""
+    if file is not None and not os.access(file if file.exists() else file.absolute().parent, os.W_OK):
+        raise _unwritable(file, "its folder is missing or write-protected")
+    return file
 
 
 def _open_model(options: dict[str, Any]) -> Model:
@@ -193,9 +210,7 @@ def run(sources: tuple[str, ...], camera: tuple[int, ...], output: Path | None, 
 @_cardless_options
 @click.option("--split", default="val", show_default=True, help="Which split of each set: train, val, test.")
 @click.option("--operating-point", help="Named thresholds of the model's card [default: the card's default].")
-@click.option(
-    "--json", "json_file", type=click.Path(dir_okay=False, path_type=Path), help="Write figures and scores here."
-)
+@_json_option("Write figures and scores here.")
 def evaluate(data: Path, split: str, json_file: Path | None, **options: Any) -> None:
     """Figures of a model on labelled photographs, each set for itself.
 
@@ -217,9 +232,9 @@ def evaluate(data: Path, split: str, json_file: Path | None, **options: Any) -> 
             threads=options["threads"],
             progress=lambda name, done, total: line.show(f"{name}: {done}/{total}"),
         )
+    click.echo(format_evaluation(result))
     if json_file is not None:
         _write_json(json_file, result)
-    click.echo(format_evaluation(result))
 
 
 @cli.command()
@@ -236,7 +251,7 @@ def evaluate(data: Path, split: str, json_file: Path | None, **options: Any) -> 
 @click.option("--duration", type=float, default=5.0, show_default=True, help="Seconds of measuring for each scenario.")
 @click.option("--size", default="1920x1080", show_default=True, help="Frames, WIDTHxHEIGHT.")
 @click.option("--fps", type=float, default=30.0, show_default=True, help="Pace of the camera in `stream`.")
-@click.option("--json", "json_file", type=click.Path(dir_okay=False, path_type=Path), help="Write raw samples here.")
+@_json_option("Write raw samples here.")
 @_cardless_options
 def bench(model: str, duration: float, size: str, fps: float, json_file: Path | None, **options: Any) -> None:
     """Latency of a model on this machine: a tile, a frame, a camera's stream.
@@ -260,9 +275,9 @@ def bench(model: str, duration: float, size: str, fps: float, json_file: Path | 
             threads=options["threads"],
             progress=lambda scenario: line.show(f"measuring {scenario} ..."),
         )
+    click.echo(format_bench(result))
     if json_file is not None:
         _write_json(json_file, result)
-    click.echo(format_bench(result))
 
 
 @cli.command()
@@ -419,12 +434,16 @@ def _stamp() -> str:
 
 
 def _write_json(path: Path, value: Any) -> None:
-    from crackedge.edge_runtime.errors import OutputError
-
     try:
         path.write_text(json.dumps(value, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     except OSError as error:
-        raise OutputError(f"{path}: cannot be written ({error.strerror or error}); give another --json") from error
+        raise _unwritable(path, error.strerror or str(error)) from error
+
+
+def _unwritable(path: Path, reason: str) -> Exception:
+    from crackedge.edge_runtime.errors import OutputError
+
+    return OutputError(f"{path}: cannot be written ({reason}); give another --json")
 
 
 def _require_workstation(command: str) -> None:
@@ -435,7 +454,8 @@ def _require_workstation(command: str) -> None:
     from crackedge.edge_runtime.native_log import captured
 
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    needed = ("keras",) if command == "train" else ("keras", "tensorflow")
+    backend = os.environ.get("KERAS_BACKEND", "tensorflow") if command == "train" else "tensorflow"
+    needed = ("keras", backend)
     missing = [name for name in needed if find_spec(name) is None]
     if missing:
         raise MissingExtraError(f"`crackedge {command}` needs {', '.join(missing)}: pip install 'crackedge[train]'")
