@@ -16,12 +16,14 @@ import numpy.typing as npt
 
 from crackedge.benchmarks.calibration import choose_threshold, even_weights, fit_affine
 from crackedge.benchmarks.evaluation import SetLogits, cell_scores, judge, window_scores
+from crackedge.benchmarks.metrics import Labels, Scores
 from crackedge.edge_runtime.card import Calibration, OperatingPoint
 from crackedge.edge_runtime.errors import DataError
 
 HIGH_RECALL = 0.97
-HIGH_PRECISION_RATE = 0.02  # of crack-free windows that may be marked
-BALANCED_RATE = 0.10
+BALANCED_RATE = 0.05  # of a set's crack-free windows that may be marked: half of what an unseen surface may show
+HIGH_PRECISION_RATE = 0.01
+FEWEST = 20  # windows of a class from which on a set has a say in that class' rate
 
 
 def halves(logits: SetLogits) -> tuple[SetLogits, SetLogits]:
@@ -77,7 +79,12 @@ def figures(sets: Sequence[SetLogits], calibration: Calibration, point: Operatin
 def _operating_points(
     sets: Sequence[SetLogits], masked: Sequence[SetLogits], calibration: Calibration
 ) -> Mapping[str, OperatingPoint]:
-    windows = [(window_scores(one, calibration), one.window_labels) for one in sets if one.window_labels.size]
+    windows = [_counted(window_scores(one, calibration), one.window_labels) for one in sets if one.window_labels.size]
+    crack_free = [0 in labels for _, labels in windows]
+
+    def highest(rate: float) -> list[float | None]:
+        return [rate if counts else None for counts in crack_free]
+
     cell_threshold = 0.5
     if masked:
         cell_threshold = choose_threshold(
@@ -88,16 +95,25 @@ def _operating_points(
         return OperatingPoint(round(window_threshold, 4), round(cell_threshold, 4))
 
     try:
-        balanced = choose_threshold(windows, max_false_positive_rate=BALANCED_RATE)
+        balanced = choose_threshold(windows, max_false_positive_rate=highest(BALANCED_RATE))
     except DataError:  # an easy or a hopeless set: the best there is
         balanced = choose_threshold(windows)
     high_recall = choose_threshold(windows, objective="false_positive_rate", min_recall=HIGH_RECALL)
-    high_precision = choose_threshold(windows, objective="recall", max_false_positive_rate=HIGH_PRECISION_RATE)
+    high_precision = choose_threshold(windows, objective="recall", max_false_positive_rate=highest(HIGH_PRECISION_RATE))
     return {
         "balanced": point(balanced),
         "high-recall": point(min(high_recall, balanced)),
         "high-precision": point(max(high_precision, balanced)),
     }
+
+
+def _counted(scores: Scores, labels: Labels) -> tuple[Scores, Labels]:
+    """Scores and labels of a set, without a class that it has few windows of, unless it has nothing else."""
+    few = [value for value in (True, False) if 0 < np.count_nonzero(labels == value) < FEWEST]
+    if len(few) == 2 or labels.all() or not labels.any():
+        return scores, labels
+    kept = np.isin(labels, few, invert=True)
+    return scores[kept], labels[kept]
 
 
 def _part(logits: SetLogits, files: npt.NDArray[np.bool_]) -> SetLogits:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+import cv2
 import keras
 import numpy as np
 import numpy.typing as npt
@@ -78,7 +79,7 @@ def _dressed(photo: Photo, corpus: Corpus, size: int, scale: float, rng: Rng) ->
     if not weak and not label.any():
         if rng.random() < 0.25:
             image = add_distractors(image, rng)
-        if rng.random() < 0.25:
+        if rng.random() < 0.35:
             image, label = _cracked(image, corpus, rng)
     return View(image, label, weak_crack=weak, smoothing=photo.use.smoothing)
 
@@ -105,9 +106,14 @@ def _cracked(image: npt.NDArray[np.uint8], corpus: Corpus, rng: Rng) -> tuple[np
         picture, mask = affine(donor.image, donor.label, out_px=size, scale=scale, rng=rng)
         if (mask == CRACK).any():
             return transplant(image, picture, mask, rng)
-    drawn = image.copy()
-    mask = draw_crack(drawn, rng, width_px=_log_uniform(rng, 1.2, 9.0), contrast=rng.uniform(0.12, 0.55))
-    return drawn, mask
+    width = _log_uniform(rng, 1.2, 24.0)
+    contrast = rng.uniform(0.12, 0.6) if width < 6 else rng.uniform(0.3, 0.85)
+    # On a larger picture, of which a part is kept: real cracks also cut corners and end at an edge.
+    edge = size // 2 if rng.random() < 0.5 else 0
+    drawn = np.asarray(cv2.copyMakeBorder(image, edge, edge, edge, edge, cv2.BORDER_REFLECT_101), np.uint8)
+    mask = draw_crack(drawn, rng, width_px=width, contrast=contrast)
+    inside = slice(edge, edge + size)
+    return np.ascontiguousarray(drawn[inside, inside]), np.ascontiguousarray(mask[inside, inside])
 
 
 def _log_uniform(rng: Rng, low: float, high: float) -> float:

@@ -21,6 +21,7 @@ from crackedge.edge_runtime.lattice import CELL, TILE, WINDOW_CELLS, window_mean
 Label = npt.NDArray[np.uint8]
 
 CRACK, UNKNOWN, CLEAR = 255, 128, 0
+TILE_CRACK_PX = 200  # crack pixels anywhere that make a whole tile a crack
 CELL_CRACK_PX = 12  # crack pixels that make a cell a crack; one with fewer teaches nothing
 
 
@@ -57,9 +58,11 @@ def mosaic(views: Sequence[View]) -> tuple[View, npt.NDArray[np.float32]]:
     target, weight = _window_targets(label)
     for number, view in enumerate(views):
         row, column = (WINDOW_CELLS * place for place in divmod(number, 2))
-        known = target[row, column] if weight[row, column] else None
-        if view.weak_crack or known is not None:
-            truth = 1.0 if view.weak_crack or known else 0.0
+        known = bool(weight[row, column])
+        # Where masks are windowed, a crack at the very edge does not count; a photograph of a tile with one is a crack.
+        crack = view.weak_crack or np.count_nonzero(view.label == CRACK) >= TILE_CRACK_PX
+        if crack or known:
+            truth = 1.0 if crack else float(target[row, column])
             target[row, column] = truth * (1 - 2 * view.smoothing) + view.smoothing
             weight[row, column] = 4.0  # a whole tile says more than one of 64 overlapping windows
     return canvas, _targets(target, weight, label)

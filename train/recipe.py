@@ -80,7 +80,7 @@ class Recipe:
     cell_share: float = 0.3
     synthetic: float = 0.15
     wide: float = 0.4
-    healed: float = 0.35
+    healed: float = 0.2
     seed: int = 1
     data: Mapping[str, SetUse] = field(default_factory=dict)
 
