@@ -56,7 +56,7 @@ def accuracy() -> str:
 def scenes() -> str:
     """The default model on synthetic scenes."""
     result = _reference("scene_accuracy.json")
-    rows = [[surface, *_figures({"n": one["n"], **one["metrics"]})] for surface, one in result["sets"].items()]
+    rows = [[surface, *_figures(one["metrics"])] for surface, one in result["sets"].items()]
     return _markdown(["surface", *_FIGURE_NAMES], rows)
 
 
@@ -110,12 +110,15 @@ TABLES: dict[str, Callable[[], str]] = {
     "localisation": localisation,
 }
 
-_FIGURE_NAMES = ("n", "accuracy", "recall", "false positives", "AUC")
+_FIGURE_NAMES = ("crack + sound", "accuracy", "recall", "false positives", "AUC")
 
 
 def _figures(one: dict[str, Any]) -> list[str]:
     keys = ("accuracy", "recall", "false_positive_rate", "auc")
-    return [str(one["n"]), *("-" if one[key] is None else f"{one[key]:.3f}" for key in keys)]
+    return [
+        f"{one['n_crack']} + {one['n_no_crack']}",
+        *("-" if one[key] is None else f"{one[key]:.3f}" for key in keys),
+    ]
 
 
 def _reference(name: str) -> dict[str, Any]:
