@@ -15,6 +15,7 @@ import numpy.typing as npt
 from crackedge.edge_runtime.frame import Image
 
 Rng = np.random.Generator
+MAX_TILT_DEG = 20.0  # beside the quarter turns
 _LEVELS = np.arange(256, dtype=np.float32)
 
 
@@ -136,8 +137,6 @@ def affine(
     out_px: int,
     scale: float,
     rng: Rng,
-    max_tilt_deg: float = 20.0,
-    margin: float = 0.0,
 ) -> tuple[Image, npt.NDArray[np.uint8]]:
     """A square view of a photo: scaled, turned by quarter turns and a tilt, perhaps mirrored, reflected past its edges.
 
@@ -147,8 +146,6 @@ def affine(
         out_px: edge of the view.
         scale: view pixels for one photo pixel.
         rng: source of chance.
-        max_tilt_deg: largest tilt to either side, in degrees.
-        margin: share of the photo, at each side, where the view's centre may not lie when there is a choice.
 
     Returns:
         The view and its label.
@@ -161,11 +158,8 @@ def affine(
         scale = 1.0
     height, width = image.shape[:2]
     half = out_px / 2 / scale
-    centre = [
-        rng.uniform(low, high) if (low := max(half, margin * edge)) < (high := edge - low) else edge / 2
-        for edge in (width, height)
-    ]
-    angle = np.deg2rad(90 * rng.integers(4) + rng.uniform(-max_tilt_deg, max_tilt_deg))
+    centre = [rng.uniform(half, edge - half) if half < edge - half else edge / 2 for edge in (width, height)]
+    angle = np.deg2rad(90 * rng.integers(4) + rng.uniform(-MAX_TILT_DEG, MAX_TILT_DEG))
     mirror = -1.0 if rng.random() < 0.5 else 1.0
     cos, sin = scale * np.cos(angle), scale * np.sin(angle)
     matrix = np.array([[cos * mirror, -sin, 0.0], [sin * mirror, cos, 0.0]])

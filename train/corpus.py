@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -12,7 +11,6 @@ import numpy as np
 from crackedge.benchmarks.data_sets import (
     Entry,
     LabelledSet,
-    Skipped,
     find_sets,
     read_boxes,
     read_image,
@@ -154,11 +152,6 @@ def gather(root: Path, recipe: Recipe) -> Corpus:
 def set_name(labelled: LabelledSet) -> str:
     """A set's name without its split: ``metu`` for ``metu/train``."""
     return labelled.name.split("/")[0]
-
-
-def unread(sets: Iterable[LabelledSet]) -> list[Skipped]:
-    """Photographs that were left out when the sets were listed."""
-    return [skipped for labelled in sets for skipped in labelled.skipped]
 
 
 def _require_both_classes(root: Path, used: list[tuple[LabelledSet, SetUse]]) -> None:
