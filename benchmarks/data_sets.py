@@ -83,6 +83,11 @@ class LabelledSet:
     items: tuple[Entry, ...]
     skipped: tuple[Skipped, ...] = ()
 
+    @property
+    def base_name(self) -> str:
+        """The name without its split: ``metu`` for ``metu/train``."""
+        return self.name.split("/")[0]
+
     def file(self, entry: Entry) -> str:
         """The name of an entry's image inside the set, with forward slashes."""
         return entry.image.relative_to(self.path).as_posix()

@@ -93,13 +93,7 @@ def evaluate(
     collected = collect_logits(model, sets, engine=name, threads=threads, progress=progress)
     return {
         "schema": SCHEMA,
-        "model": {
-            "name": model.name,
-            "version": model.card.version,
-            "file": model.path.name,
-            "sha256": model.sha256,
-            "quantization": model.card.quantization,
-        },
+        "model": model.identity,
         "engine": name,
         "operating_point": {
             "name": point_name,

@@ -271,13 +271,7 @@ def bench(
         "started_at": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
         "machine": machine,
         "temperature_after_c": temperature_c(),
-        "model": {
-            "name": model.name,
-            "version": model.card.version,
-            "file": model.path.name,
-            "sha256": model.sha256,
-            "quantization": model.card.quantization,
-        },
+        "model": model.identity,
         "plan": {
             "engine": plan.engine,
             "stride": plan.stride,

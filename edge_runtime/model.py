@@ -40,6 +40,17 @@ class Model:
     input_range: tuple[float, float] | None = None
     crack_index: int = 1
 
+    @property
+    def identity(self) -> dict[str, str]:
+        """Which model it is, as it stands beside every figure in JSON."""
+        return {
+            "name": self.name,
+            "version": self.card.version,
+            "file": self.path.name,
+            "sha256": self.sha256,
+            "quantization": self.card.quantization,
+        }
+
 
 def shipped_models() -> list[str]:
     """Names of the models that came with crackedge."""

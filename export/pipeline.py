@@ -193,7 +193,7 @@ def _card(config: dict[str, Any], variant: str, name: str, same: parity.Parity) 
 def _calibration_sets(data_root: Path, held_out: list[LabelledSet], config: dict[str, Any]) -> list[LabelledSet]:
     """The sets that the network was trained on, or those held out where only they are at hand."""
     try:
-        trained = [one for one in find_sets(data_root, split="train") if one.name.split("/")[0] in _trained(config)]
+        trained = [one for one in find_sets(data_root, split="train") if one.base_name in _trained(config)]
         return trained or held_out
     except DataError:
         return held_out

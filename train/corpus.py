@@ -68,7 +68,7 @@ class Corpus:
             for labelled in self.sets
         ]
         self._masked = [
-            (number, labelled)
+            number
             for number, labelled in enumerate(self.sets)
             if labelled.kind == "masks" and not self.uses[number].background_only
         ]
@@ -89,7 +89,7 @@ class Corpus:
         """A photograph with a crack mask that can be trusted; None where there is none."""
         if not self._masked:
             return None
-        return self._draw_from(self._masked[int(rng.integers(len(self._masked)))][0], rng)
+        return self._draw_from(self._masked[int(rng.integers(len(self._masked)))], rng)
 
     def _draw_from(self, number: int, rng: np.random.Generator) -> Photo:
         classes = self._by_class[number]
@@ -140,18 +140,13 @@ def gather(root: Path, recipe: Recipe) -> Corpus:
     Raises:
         DataError: none there, or nothing but one class in all of them.
     """
-    found = [(labelled, recipe.use_of(set_name(labelled))) for labelled in find_sets(root, split="train")]
+    found = [(labelled, recipe.use_of(labelled.base_name)) for labelled in find_sets(root, split="train")]
     used = [(labelled, use) for labelled, use in found if use.weight > 0]
     if not used:
-        names = ", ".join(set_name(labelled) for labelled, _ in found)
+        names = ", ".join(labelled.base_name for labelled, _ in found)
         raise DataError(f"{root}: recipe {recipe.name} gives no weight to any of its sets ({names})")
     _require_both_classes(root, used)
     return Corpus(tuple(labelled for labelled, _ in used), tuple(use for _, use in used))
-
-
-def set_name(labelled: LabelledSet) -> str:
-    """A set's name without its split: ``metu`` for ``metu/train``."""
-    return labelled.name.split("/")[0]
 
 
 def _require_both_classes(root: Path, used: list[tuple[LabelledSet, SetUse]]) -> None:

@@ -23,7 +23,7 @@ from crackedge.edge_runtime.errors import CrackedgeError, DataError
 from crackedge.edge_runtime.lattice import TILE
 from crackedge.train import run_folder
 from crackedge.train.batches import CanvasBatches
-from crackedge.train.corpus import Corpus, gather, set_name
+from crackedge.train.corpus import Corpus, gather
 from crackedge.train.network import LOGITS, MapLoss, build_network, training_model, unfreeze
 from crackedge.train.recipe import Recipe
 
@@ -147,7 +147,7 @@ def validate(
         logits, truths = tile_logits(network, dataclasses.replace(labelled, items=labelled.items[::step]))
         if truths.size:
             scores = sigmoid(logits)
-            figures[set_name(labelled)] = {
+            figures[labelled.base_name] = {
                 **summary(scores, truths, threshold=0.5),
                 "mean_score": round(float(scores.mean()), 4),
             }
@@ -260,7 +260,7 @@ def _config(recipe: Recipe, corpus: Corpus, held_out: list[LabelledSet], weights
         **origin,
         "sets": [
             {
-                "name": set_name(labelled),
+                "name": labelled.base_name,
                 "kind": labelled.kind,
                 "photographs": len(labelled.items),
                 "weight": use.weight,
@@ -270,6 +270,6 @@ def _config(recipe: Recipe, corpus: Corpus, held_out: list[LabelledSet], weights
             }
             for labelled, use in zip(corpus.sets, corpus.uses, strict=True)
         ],
-        "held_out": [{"name": set_name(labelled), "photographs": len(labelled.items)} for labelled in held_out],
+        "held_out": [{"name": labelled.base_name, "photographs": len(labelled.items)} for labelled in held_out],
         "tools": {"keras": keras.__version__, "backend": keras.backend.backend(), "numpy": np.__version__},
     }
