@@ -113,10 +113,17 @@ def fit(
             else recipe.head_learning_rate,
             weight_decay=recipe.weight_decay,
             clipnorm=1.0,
+            use_ema=trainable and recipe.ema > 0,
+            ema_momentum=recipe.ema,
         )
+        averaged = [keras.callbacks.SwapEMAWeights(swap_on_epoch=True)] if optimizer.use_ema else []
         model.compile(optimizer, MapLoss(recipe.cell_share), jit_compile=False)
         model.fit(
-            batches, initial_epoch=first, epochs=last, verbose=0, callbacks=[watch, keras.callbacks.TerminateOnNaN()]
+            batches,
+            initial_epoch=first,
+            epochs=last,
+            verbose=0,
+            callbacks=[*averaged, watch, keras.callbacks.TerminateOnNaN()],
         )
         if watch.failed:
             raise TrainingError(
@@ -235,14 +242,14 @@ class _Watch(keras.callbacks.Callback):  # type: ignore[misc]
 
 
 def _schedule(recipe: Recipe, steps: int) -> Any:
-    """A warm-up of at most 300 steps, then a cosine to zero."""
+    """A warm-up of at most 300 steps, then a cosine."""
     warm = min(300, steps // 10)
     return keras.optimizers.schedules.CosineDecay(
         initial_learning_rate=recipe.learning_rate / 20,
         decay_steps=max(1, steps - warm),
         warmup_target=recipe.learning_rate if warm else None,
         warmup_steps=warm,
-        alpha=0.01,
+        alpha=recipe.final_rate,
     )
 
 

@@ -52,7 +52,10 @@ class Recipe:
         head_epochs: epochs with a frozen backbone.
         epochs: epochs after those, with the whole network.
         head_learning_rate: of the first phase, constant.
-        learning_rate: of the second, after a warm-up, falling to zero by a cosine.
+        learning_rate: of the second, after a warm-up, falling by a cosine.
+        final_rate: where it ends, as a share of ``learning_rate``.
+        ema: momentum of the moving average of the weights that is validated and kept, per step; 0 keeps the last
+            weights. Averages generalise better to surfaces never seen (Cha et al., SWAD, NeurIPS 2021).
         weight_decay: of AdamW.
         train_from: first block of a pretrained backbone that learns; what lies before stays as it is. Empty: all.
         batch_norm: of a pretrained backbone: ``"frozen"`` (as pretrained) or ``"train"``.
@@ -74,6 +77,8 @@ class Recipe:
     epochs: int = 12
     head_learning_rate: float = 2e-3
     learning_rate: float = 1e-3
+    final_rate: float = 0.01
+    ema: float = 0.0
     weight_decay: float = 1e-4
     train_from: str = ""
     batch_norm: str = "frozen"
@@ -151,6 +156,9 @@ def _validate(recipe: Recipe, *, origin: str) -> None:
         raise OptionError(f"{origin}: canvas_px = {recipe.canvas_px}: expected 224 or 448")
     if recipe.batch_norm not in ("frozen", "train"):
         raise OptionError(f"{origin}: batch_norm = {recipe.batch_norm!r}: expected 'frozen' or 'train'")
+    for key in ("ema", "final_rate"):
+        if not 0 <= getattr(recipe, key) < 1:
+            raise OptionError(f"{origin}: {key} = {getattr(recipe, key)}: expected 0 or more, below 1")
     for key in ("batch", "steps_per_epoch"):
         if getattr(recipe, key) < 1:
             raise OptionError(f"{origin}: {key} = {getattr(recipe, key)}: expected at least 1")

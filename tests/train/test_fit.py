@@ -11,6 +11,8 @@ import pytest
 
 pytest.importorskip("keras", reason="the workstation's packages are not installed")
 
+import keras
+
 from crackedge.edge_runtime.errors import DataError, OptionError, OutputError
 from crackedge.train.batches import CanvasBatches, draw_canvas
 from crackedge.train.corpus import gather
@@ -115,3 +117,16 @@ def test_training_goes_on_from_an_earlier_run(trained_run: Path, tmp_path: Path)
     (tmp_path / "broken.keras").write_bytes(b"no archive")
     with pytest.raises(OptionError, match=r"broken\.keras"):
         build_network(alpha=0.35, weights=tmp_path / "broken.keras")
+
+
+def test_the_moving_average_is_what_is_kept(photographs: Path, tmp_path: Path) -> None:
+    kept = {}
+    for ema in (0.0, 1e-6, 0.9):
+        recipe = load_recipe("nano", canvas_px=224, batch=2, steps_per_epoch=3, head_epochs=0, epochs=2, ema=ema)
+        folder = tmp_path / f"run_{ema}"
+        fit(photographs, folder, recipe)
+        kept[ema] = build_network(alpha=0.35, weights=folder / "model.keras").get_layer("logit_map").get_weights()[0]
+    keras.utils.set_random_seed(recipe.seed)
+    start = build_network(alpha=0.35, weights=None).get_layer("logit_map").get_weights()[0]
+    assert kept[1e-6] == pytest.approx(kept[0.0], abs=1e-6)
+    assert 0 < np.linalg.norm(kept[0.9] - start) < 0.8 * np.linalg.norm(kept[0.0] - start)
