@@ -21,6 +21,7 @@ from crackedge.edge_runtime.errors import ModelError, OptionError
 
 SCHEMA = 1
 MEMBER = "crackedge.json"
+_LARGEST = 8 * 2**20  # bytes of a card; what a few kilobytes of archive may unfold to is not trusted
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # so that the same card gives the same bytes
 
 
@@ -66,6 +67,9 @@ class ModelCard:
         metrics: per engine, per data set: figures with their sample counts.
         crack_width_px: narrowest and widest crack of the training pictures, in pixels, where known.
         quantization_check: parity of this file with the network that it was made from.
+        golden: inputs by formula and the logits that they must give, see :mod:`crackedge.edge_runtime.golden`;
+            empty where the file carries no such proof.
+        input_dtype: type of the input tensor that a logit map must have; ``"int16"`` where the file takes no bytes.
         tools: versions of what made the file.
         notes: anything that a person should know.
     """
@@ -86,6 +90,8 @@ class ModelCard:
     metrics: Mapping[str, Any] = field(default_factory=dict)
     crack_width_px: tuple[float, float] | None = None
     quantization_check: Mapping[str, Any] = field(default_factory=dict)
+    golden: Mapping[str, Any] = field(default_factory=dict)
+    input_dtype: str = "uint8"
     tools: Mapping[str, str] = field(default_factory=dict)
     notes: str = ""
 
@@ -124,7 +130,7 @@ def from_json(text: str | bytes, *, origin: str) -> ModelCard:
     try:
         raw = json.loads(text)
         schema = int(raw["schema"])
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
         raise ModelError(f"{origin}: its model card is not readable ({error}); export the model again") from error
     if schema > SCHEMA:
         raise ModelError(
@@ -136,6 +142,7 @@ def from_json(text: str | bytes, *, origin: str) -> ModelCard:
         for name in ("labels", "data_sets", "crack_width_px"):  # JSON knows lists only
             if values.get(name) is not None:
                 values[name] = tuple(values[name])
+        values["golden"] = dict(values.get("golden", {}))
         values["calibration"] = {
             engine: _calibration(calibration) for engine, calibration in values.get("calibration", {}).items()
         }
@@ -181,9 +188,12 @@ def split_card(data: bytes, *, origin: str) -> tuple[bytes, ModelCard | None]:
     if MEMBER not in archive.namelist():
         return data, None
     try:
-        text = archive.read(MEMBER)
+        with archive.open(MEMBER) as member:
+            text = member.read(_LARGEST + 1)
     except (zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError) as error:
         raise ModelError(f"{origin}: its model card is damaged ({error}); copy the file again") from error
+    if len(text) > _LARGEST:
+        raise ModelError(f"{origin}: its model card is larger than {_LARGEST // 2**20} MiB; copy the file again")
     start = min(info.header_offset for info in archive.infolist())
     card = from_json(text, origin=origin)
     flatbuffer = data[:start]

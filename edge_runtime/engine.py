@@ -115,6 +115,7 @@ class DenseEngine:
         self._step = lattice.stride_cells(stride)
         self._calibration = model.card.engine_calibration(self.name)
         self._network = Interpreter(model.flatbuffer, threads=self.threads, origin=str(model.path))
+        self._write = _frame_writer(self._network, model)
         self.runtime = self._network.runtime
 
     def __call__(self, image: Image) -> ScoreMap:
@@ -122,7 +123,7 @@ class DenseEngine:
         started = time.perf_counter()
         height, width = lattice.padded_hw(*check_image(image).shape[:2])
         self._network.resize(1, height, width)
-        lattice.pad_into(image, self._network.input()[0])
+        self._write(image, self._network.input()[0])
         prepared = time.perf_counter()
         output = self._network.invoke()
         invoked = time.perf_counter()
@@ -231,12 +232,26 @@ def _mean_of_covering(
 _Writer = Callable[[Image, npt.NDArray[Any]], None]
 
 
+def _frame_writer(network: Interpreter, model: Model) -> _Writer:
+    """How a frame goes, padded, into the input tensor."""
+    if network.input_dtype == np.uint8:
+        return lattice.pad_into
+    write = _pixel_writer(network, model)
+    return lambda image, slot: write(lattice.pad(image), slot)
+
+
 def _pixel_writer(network: Interpreter, model: Model) -> _Writer:
     """How uint8 pixels go into one slot of the input tensor."""
     if network.input_dtype == np.uint8:
         return lambda tile, slot: np.copyto(slot, tile)
     if network.input_dtype == np.int8:  # the same bytes, counted from -128
         return lambda tile, slot: np.copyto(slot, np.bitwise_xor(tile, 0x80).view(np.int8))
+    if network.input_dtype == np.int16:  # stands for 0 to 255, by its own scale
+        scale, zero_point = network.input_quantization
+        if not scale:
+            raise ModelError(f"{model.path}: an int16 input without a scale; export the model again")
+        steps = np.round(np.arange(256) / scale + zero_point).astype(np.int16)
+        return lambda tile, slot: np.copyto(slot, steps[tile])
     low, high = model.input_range or (0.0, 255.0)
 
     def write_floats(tile: Image, slot: npt.NDArray[Any]) -> None:

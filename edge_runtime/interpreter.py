@@ -30,13 +30,28 @@ _PACKAGES = (
 
 
 @dataclass(frozen=True, slots=True)
-class _Runtime:
+class Runtime:
+    """A TFLite package: its name and version, and its interpreter class."""
+
     label: str
     make: Any
 
+    def start(self, flatbuffer: bytes, *, threads: int, delegates: bool) -> Any:
+        """The package's own interpreter over a flatbuffer."""
+        options = {}
+        if not delegates:
+            resolvers = importlib.import_module(self.make.__module__).OpResolverType
+            options["experimental_op_resolver_type"] = resolvers.BUILTIN_WITHOUT_DEFAULT_DELEGATES
+        return self.make(model_content=flatbuffer, num_threads=threads, **options)
+
 
 @functools.cache
-def _find_runtime() -> _Runtime:
+def find_runtime() -> Runtime:
+    """The first TFLite package that can be imported, LiteRT first.
+
+    Raises:
+        ModelError: there is none; says why for each.
+    """
     reasons = []
     for package, module in _PACKAGES:
         try:
@@ -48,7 +63,7 @@ def _find_runtime() -> _Runtime:
             version = importlib.metadata.version(package)
         except importlib.metadata.PackageNotFoundError:  # a vendor's build under another name
             version = "(unknown version)"
-        return _Runtime(f"{package} {version}", make)
+        return Runtime(f"{package} {version}", make)
     raise ModelError(f"no TFLite interpreter on this machine; pip install ai-edge-litert ({'; '.join(reasons)})")
 
 
@@ -78,29 +93,34 @@ class Interpreter:
         flatbuffer: the model, without a card.
         threads: threads of the interpreter; always given, because unset means one.
         origin: what to name in errors, usually the file.
+        delegates: whether the package's accelerated kernels (XNNPACK) may run; its built-in ones otherwise.
 
     Attributes:
         runtime: package and version of the interpreter found, such as ``"ai-edge-litert 2.3.0"``.
         threads: threads of the interpreter.
         input_shape: shape in the file, ``(N, H, W, 3)``; what :meth:`resize` replaces.
         input_dtype: type of the input tensor.
+        input_quantization: what one step of an integer input stands for, and which step is nothing; (0, 0) where there
+            is none: floats, or bytes as they are.
         output_shape: shape in the file, ``(N, h, w, C)`` for a map and ``(N, C)`` for a classifier.
         output_is_map: whether the output has a place (four dimensions).
+        output_dtype: type of the output tensor.
+        output_step: what one step of an integer output stands for; 0 for a float output.
 
     Raises:
         ModelError: there is no interpreter, or it cannot read this flatbuffer, or the network is of another kind.
     """
 
-    def __init__(self, flatbuffer: bytes, *, threads: int, origin: str) -> None:
+    def __init__(self, flatbuffer: bytes, *, threads: int, origin: str, delegates: bool = True) -> None:
         if flatbuffer[4:8] != IDENTIFIER:
             found = f"{len(flatbuffer)} bytes, {flatbuffer[4:8]!r} at byte 4"
             raise ModelError(f"{origin}: not a TFLite file ({found}, expected {IDENTIFIER!r}); give a .tflite model")
-        found_runtime = _find_runtime()
+        found_runtime = find_runtime()
         self.runtime = found_runtime.label
         self.threads = threads
         self._origin = origin
         try:
-            self._impl = found_runtime.make(model_content=flatbuffer, num_threads=threads)
+            self._impl = found_runtime.start(flatbuffer, threads=threads, delegates=delegates)
             inputs, outputs = self._impl.get_input_details(), self._impl.get_output_details()
         except (ValueError, RuntimeError) as error:
             raise ModelError(
@@ -113,8 +133,12 @@ class Interpreter:
         self._input_index = int(inputs[0]["index"])
         self._output_index = int(outputs[0]["index"])
         self._output_scale, self._output_zero = outputs[0]["quantization"]
+        self.output_dtype: np.dtype[Any] = np.dtype(outputs[0]["dtype"])
+        self.output_step = float(self._output_scale) if np.issubdtype(self.output_dtype, np.integer) else 0.0
         self.input_shape = tuple(int(n) for n in inputs[0]["shape"])
         self.input_dtype: np.dtype[Any] = np.dtype(inputs[0]["dtype"])
+        scale, zero_point = inputs[0]["quantization"]
+        self.input_quantization = float(scale), int(zero_point)
         self.output_shape = tuple(int(n) for n in outputs[0]["shape"])
         self.output_is_map = len(self.output_shape) == 4
         if len(self.input_shape) != 4 or self.input_shape[3] != 3:

@@ -6,7 +6,7 @@ import hashlib
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from crackedge.edge_runtime import lattice
+from crackedge.edge_runtime import golden, lattice
 from crackedge.edge_runtime.card import ModelCard, split_card
 from crackedge.edge_runtime.errors import ModelError, OptionError
 from crackedge.edge_runtime.interpreter import Interpreter
@@ -70,10 +70,11 @@ def open_model(
             output is taken as the probability of class 1.
 
     Raises:
-        ModelError: there is no such file, or it is corrupt, foreign or of a newer schema.
+        ModelError: there is no such file, it is corrupt, foreign or of a newer schema, or the interpreter found here
+            does not compute what its card says it must (:mod:`crackedge.edge_runtime.golden`).
         OptionError: an option is missing, or does not apply to this model.
     """
-    path = _find(name_or_path)
+    path = find_model(name_or_path)
     try:
         data = path.read_bytes()
     except OSError as error:
@@ -88,11 +89,14 @@ def open_model(
             raise OptionError(f"{origin}: its card says how to run it; leave out input_range and crack_index")
         head: tuple[tuple[float, float] | None, int] = (None, 1)
     elif effective.head == "probability":
+        if card is not None and card.input_dtype == "float32":
+            input_range = input_range or "0..255"
         head = _classifier_head(network, input_range, crack_index, origin, has_card=card is not None)
     else:
         raise ModelError(
             f"{origin}: head {effective.head!r} in its card; this crackedge runs logit-map and probability"
         )
+    golden.check(effective, network, origin=origin)
     return Model(
         name=effective.name,
         path=path,
@@ -105,7 +109,12 @@ def open_model(
     )
 
 
-def _find(name_or_path: str | Path) -> Path:
+def find_model(name_or_path: str | Path) -> Path:
+    """The file of a shipped model's name, or the file itself.
+
+    Raises:
+        ModelError: there is no such file.
+    """
     if isinstance(name_or_path, str) and name_or_path in shipped_models():
         return _SHIPPED / f"{name_or_path}.tflite"
     path = Path(name_or_path)
@@ -123,9 +132,11 @@ def _check_logit_map(network: Interpreter, card: ModelCard, origin: str) -> None
             f"{origin}: tile {card.tile} and stride {card.stride} px in its card; "
             f"this crackedge scans {lattice.TILE} and {lattice.CELL}"
         )
-    if network.input_dtype != "uint8" or not network.output_is_map or network.output_shape[3] != 1:
+    taken = "int16" if card.input_dtype == "int16" else "uint8"
+    if network.input_dtype != taken or not network.output_is_map or network.output_shape[3] != 1:
         raise ModelError(
-            f"{origin}: {_signature(network)}; a logit map has input (N, H, W, 3) uint8 and output (N, H/32, W/32, 1)"
+            f"{origin}: {_signature(network)}; by its card, "
+            f"a logit map has input (N, H, W, 3) {taken} and output (N, H/32, W/32, 1)"
         )
 
 
@@ -138,7 +149,7 @@ def _classifier_head(
         network.input_shape[1:3] != tile
         or len(shape) != 2
         or shape[1] not in (1, 2)
-        or dtype not in ("uint8", "int8", "float32")
+        or dtype not in ("uint8", "int8", "float32", *(("int16",) if has_card else ()))
     ):
         found = "its card says a classifier" if has_card else "no model card"
         raise ModelError(

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+import types
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ import numpy.typing as npt
 import pytest
 
 from crackedge.edge_runtime.card import Calibration, ModelCard, OperatingPoint, append_card
+from crackedge.edge_runtime.interpreter import find_runtime
 
 hypothesis.settings.register_profile("crackedge", deadline=None)  # machines under test are busy
 hypothesis.settings.load_profile("crackedge")
@@ -24,7 +26,7 @@ hypothesis.settings.load_profile("crackedge")
 LOGIT_OF_BLACK = 6.0
 _TILE, _CELL = 224, 32
 _CODES = {"pool": 1, "conv": 3, "dense": 9, "logistic": 14, "reshape": 22, "softmax": 25, "cast": 53, "quantize": 114}
-_TYPES = {"float32": 0, "int32": 2, "uint8": 3, "int8": 9}
+_TYPES = {"float32": 0, "int32": 2, "uint8": 3, "int16": 7, "int8": 9}
 
 Quantization = tuple[float, int] | None
 
@@ -190,6 +192,13 @@ def logit_map_float(*, context: bool = False) -> bytes:
     return network.flatbuffer()
 
 
+def logit_map_int16(*, scaled: bool = True) -> bytes:
+    """int16 (1, 224, 224, 3), which stands for 0 to 255, to float logits (1, 7, 7, 1)."""
+    step = 255 / 32767
+    network = Network([1, _TILE, _TILE, 3], "int16", (step, 0) if scaled else None).cast("float32").pool(_CELL)
+    return network.conv(np.full((1, 1, 1, 3), -2 * LOGIT_OF_BLACK / 255 / 3 * step), LOGIT_OF_BLACK).flatbuffer()
+
+
 def pooled_twins() -> tuple[bytes, bytes]:
     """The same float network with its head as a logit map, and after global average pooling (its logits, N x 1)."""
     rng = np.random.default_rng(5)
@@ -263,13 +272,14 @@ def tiny_card(**changes: Any) -> ModelCard:
 _KINDS: dict[str, Callable[..., bytes]] = {
     "logit-map-int8": logit_map_int8,
     "logit-map-float": logit_map_float,
+    "logit-map-int16": logit_map_int16,
     "classifier": classifier,
 }
 
 
 @pytest.fixture
 def write_model(tmp_path: Path) -> Callable[..., Path]:
-    """``write_model(kind, card=None, **options)``: writes ``logit-map-int8``, ``logit-map-float`` or ``classifier``.
+    """``write_model(kind, card=None, **options)``: writes one of :data:`_KINDS`.
 
     The options are those of the function that makes the flatbuffer of this kind.
     """
@@ -316,6 +326,30 @@ def network_of_infinity() -> bytes:
 def card() -> Callable[..., ModelCard]:
     """Makes a card for the small logit maps, with changes."""
     return tiny_card
+
+
+@pytest.fixture
+def wrong_interpreter(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[Callable[..., Any]], None]]:
+    """``wrong_interpreter(wrong)``: interpreters started from now on give ``wrong(output, threads)``."""
+    right: Any = pytest.importorskip("ai_edge_litert.interpreter").Interpreter
+
+    def install(wrong: Callable[..., Any]) -> None:
+        class Wrong(right):  # type: ignore[misc]
+            def __init__(self, *, num_threads: int, **options: Any) -> None:
+                super().__init__(num_threads=num_threads, **options)
+                self.threads = num_threads
+
+            def get_tensor(self, index: int, subgraph_index: int = 0) -> Any:
+                return wrong(super().get_tensor(index, subgraph_index), self.threads)
+
+        stand_in = types.ModuleType("ai_edge_litert.interpreter")
+        stand_in.Interpreter = Wrong  # type: ignore[attr-defined]
+        monkeypatch.setitem(sys.modules, "ai_edge_litert.interpreter", stand_in)
+        find_runtime.cache_clear()
+
+    find_runtime.cache_clear()
+    yield install
+    find_runtime.cache_clear()
 
 
 @pytest.fixture(scope="session")

@@ -3,6 +3,7 @@ from __future__ import annotations
 import dataclasses
 import io
 import json
+import tracemalloc
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -88,6 +89,10 @@ def test_a_newer_schema_is_refused() -> None:
         '{"schema": 1, "name": "n", "calibration": {"dense": {"scale": "wide", "operating_points": {}}}}',
         '{"schema": 1, "name": "n", "calibration": {"dense": {"operating_points": {"p": {"threshold": 1}}}}}',
         '{"schema": 1, "name": "n", "labels": 5}',
+        '{"schema": 1, "name": "n", "golden": 5}',
+        '{"schema": 1, "name": "n", "golden": ["formula"]}',
+        '{"schema": Infinity, "name": "n"}',
+        "[" * 100_000,
     ],
 )
 def test_a_malformed_card_is_refused_in_one_line(text: str) -> None:
@@ -122,6 +127,18 @@ def test_a_damaged_card_is_refused() -> None:
     whole[3 + 30 + len(MEMBER) + 5] ^= 0xFF  # inside the compressed text
     with pytest.raises(ModelError, match=r"card is damaged .*copy the file again"):
         split_card(bytes(whole), origin="x")
+
+
+def test_a_card_that_unfolds_to_something_huge_is_refused_unread() -> None:
+    whole = append_card(b"abc", ModelCard(name="n", notes=" " * 20_000_000))
+    assert len(whole) < 100_000
+    tracemalloc.start()
+    try:
+        with pytest.raises(ModelError, match=r"^m\.tflite: its model card is larger than 8 MiB; copy the file again$"):
+            split_card(whole, origin="m.tflite")
+        assert tracemalloc.get_traced_memory()[1] < 30_000_000
+    finally:
+        tracemalloc.stop()
 
 
 def test_no_archive_and_another_archive_are_no_card(tmp_path: Path) -> None:

@@ -55,6 +55,24 @@ def test_dense_gives_each_cell_its_logit_at_any_size(tiny: Model, height: int, w
     assert np.abs(scores.cell_logits - darkness(lattice.pad(image))).max() < 0.15  # 2 steps of its int8
 
 
+def test_an_int16_input_without_a_scale_is_refused(write_model: WriteModel, card: Callable[..., ModelCard]) -> None:
+    told = card(input_dtype="int16", quantization="int16x8")
+    model = open_model(write_model("logit-map-int16", card=told, scaled=False))
+    with pytest.raises(ModelError, match="an int16 input without a scale; export the model again"):
+        DenseEngine(model, threads=1)
+
+
+@pytest.mark.parametrize("size", [(224, 224), (300, 410), (100, 90)])
+def test_an_int16_input_gets_its_pixels_by_its_own_scale(
+    write_model: WriteModel, card: Callable[..., ModelCard], size: tuple[int, int]
+) -> None:
+    model = open_model(write_model("logit-map-int16", card=card(input_dtype="int16", quantization="int16x8")))
+    image = noise(*size)
+    expected = darkness(lattice.pad(image))
+    for scan in (DenseEngine(model, threads=1), TilesEngine(model, threads=1, stride=32)):
+        assert np.abs(scan(image).cell_logits - expected).max() < 1e-3
+
+
 @settings(max_examples=20)
 @given(st.sampled_from(["dense", "tiles"]), st.integers(1, 7), st.integers(1, 400), st.integers(1, 500))
 def test_windows_cover_the_frame_and_stay_on_the_lattice(

@@ -26,9 +26,9 @@ def flatbuffer(tiny_model: Path) -> bytes:
 
 @pytest.fixture
 def fresh_search() -> Iterator[None]:
-    interpreter_module._find_runtime.cache_clear()
+    interpreter_module.find_runtime.cache_clear()
     yield
-    interpreter_module._find_runtime.cache_clear()
+    interpreter_module.find_runtime.cache_clear()
 
 
 def test_int8_logits_come_back_as_numbers(flatbuffer: bytes) -> None:

@@ -117,7 +117,16 @@ def test_a_card_that_is_not_about_its_network(write_model: WriteModel, card: Cal
     assert "a logit map has input" in refused(write_model("classifier", card=card()))
     assert "its card says a classifier" in refused(write_model("logit-map-int8", card=card(head="probability")))
     assert "head 'boxes' in its card" in refused(write_model("logit-map-int8", card=card(head="boxes")))
+    assert "a logit map has input (N, H, W, 3) int16" in refused(
+        write_model("logit-map-int8", card=card(input_dtype="int16"))
+    )
+    assert "a logit map has input (N, H, W, 3) uint8" in refused(write_model("logit-map-int16", card=card()))
     assert "tile 160 and stride 32 px" in refused(write_model("logit-map-int8", card=card(tile=160)))
+
+
+def test_a_card_says_what_a_float_input_takes(write_model: WriteModel, card: Callable[..., ModelCard]) -> None:
+    told = card(head="probability", input_dtype="float32")
+    assert open_model(write_model("classifier", card=told, dtype="float32")).input_range == (0.0, 255.0)
 
 
 def test_what_must_be_said_and_what_must_not(write_model: WriteModel, tiny_model: Path) -> None:
