@@ -17,10 +17,17 @@ Objective = Literal["balanced_accuracy", "f1", "recall", "false_positive_rate"]
 _RIDGE = 1e-3
 _LEAST_SLOPE = 1e-2  # per standard deviation of the logits: a useless model stays monotone
 _NEWTON_STEPS = 100
+_PRIOR_SPREAD = (0.5, 1.5)  # what a site's own slope and offset differ by, where a calibration made elsewhere says 1, 0
+_LEAST_OF_PRIOR = 0.1  # of its scale: as above
 
 
 def fit_affine(
-    logits: Scores, labels: Labels, *, weights: Weights | None = None, ridge: float = _RIDGE
+    logits: Scores,
+    labels: Labels,
+    *,
+    weights: Weights | None = None,
+    ridge: float = _RIDGE,
+    prior: tuple[float, float] | None = None,
 ) -> tuple[float, float]:
     """Scale and bias for which ``sigmoid(scale * logit + bias)`` is the probability of a crack.
 
@@ -29,11 +36,16 @@ def fit_affine(
     positive, so that the order of scores, and with it AUC, is the network's own; where the data say the opposite it is
     merely small.
 
+    With a prior, the fit is the most probable one for a site where the prior's logits need a slope of 1 ± 0.5 and an
+    offset of 0 ± 1.5, as data sets of other cameras did: ten items move the offset, hundreds outvote the prior.
+
     Args:
         logits: (N,) any float.
         labels: (N,) True for crack.
         weights: (N,) how much each counts; their sum does not matter. None: all the same.
-        ridge: weight of half the squared slope, per standard deviation of the logits, beside the mean log loss.
+        ridge: weight of half the squared slope, per standard deviation of the logits, beside the mean log loss; unused
+            with a prior.
+        prior: scale and bias of a calibration to start from and to stay near to, scale > 0.
 
     Raises:
         DataError: shapes differ, figures are not finite, or one class is missing.
@@ -50,6 +62,8 @@ def fit_affine(
     if not y.any() or y.all():
         raise DataError(f"{y.size} items of one class: a calibration needs items with and without cracks")
     w = w / w.sum()
+    if prior is not None:
+        return _near(prior, z, y, w)
     centre = float(w @ z)
     spread = float(np.sqrt(w @ (z - centre) ** 2))
     targets = _platt_targets(y, w)
@@ -57,9 +71,7 @@ def fit_affine(
         rate = float(w @ targets)
         return 1.0, float(np.log(rate / (1 - rate)) - centre)
     unit = (z - centre) / spread
-    slope, offset = _newton(unit, targets, w, ridge=ridge, slope=1.0, slope_free=True)
-    if slope < _LEAST_SLOPE:
-        slope, offset = _newton(unit, targets, w, ridge=ridge, slope=_LEAST_SLOPE, slope_free=False)
+    slope, offset = _newton(unit, targets, w, penalty=(ridge, 0), towards=(0, 0), least_slope=_LEAST_SLOPE)
     return slope / spread, offset - slope * centre / spread
 
 
@@ -156,33 +168,62 @@ def _platt_targets(y: Labels, w: npt.NDArray[np.float64]) -> npt.NDArray[np.floa
     return np.where(y, (cracks + 1) / (cracks + 2), 1 / (others + 2))
 
 
+def _near(
+    prior: tuple[float, float], z: npt.NDArray[np.float64], y: Labels, w: npt.NDArray[np.float64]
+) -> tuple[float, float]:
+    """Scale and bias by a prior and items, whose weights sum to 1."""
+    scale, bias = prior
+    effective = 1 / float(w @ w)
+    penalty = tuple(1 / (spread**2 * effective) for spread in _PRIOR_SPREAD)
+    slope, offset = _newton(
+        scale * z + bias, y.astype(np.float64), w, penalty=penalty, towards=(1, 0), least_slope=_LEAST_OF_PRIOR
+    )
+    return slope * scale, slope * bias + offset
+
+
 def _newton(
     x: npt.NDArray[np.float64],
     targets: npt.NDArray[np.float64],
     w: npt.NDArray[np.float64],
     *,
-    ridge: float,
-    slope: float,
-    slope_free: bool,
+    penalty: tuple[float, ...],
+    towards: tuple[float, float],
+    least_slope: float,
 ) -> tuple[float, float]:
-    """Slope and offset of least mean log loss plus ridge, by Newton with halved steps; the problem is convex."""
-    free = np.array([slope_free, True])
+    """Slope and offset of least mean log loss, plus half the penalty times their squared distance from ``towards``."""
+    found = _descend(x, targets, w, np.array(penalty), np.array(towards, np.float64), np.array([1.0, 0.0]), first=0)
+    if found[0] < least_slope:
+        start = np.array([least_slope, 0.0])
+        found = _descend(x, targets, w, np.array(penalty), np.array(towards, np.float64), start, first=1)
+    return float(found[0]), float(found[1])
+
+
+def _descend(
+    x: npt.NDArray[np.float64],
+    targets: npt.NDArray[np.float64],
+    w: npt.NDArray[np.float64],
+    penalty: npt.NDArray[np.float64],
+    towards: npt.NDArray[np.float64],
+    start: npt.NDArray[np.float64],
+    *,
+    first: int,
+) -> npt.NDArray[np.float64]:
+    """Newton with halved steps for slope and offset, or, with ``first`` 1, the offset alone; the problem is convex."""
 
     def loss(p: npt.NDArray[np.float64]) -> float:
         z = p[0] * x + p[1]
-        return float(w @ (np.logaddexp(0, z) - targets * z)) + ridge / 2 * float(p[0]) ** 2
+        return float(w @ (np.logaddexp(0, z) - targets * z) + penalty @ (p - towards) ** 2 / 2)
 
-    point = np.array([slope, 0.0])
-    value = loss(point)
+    point, value = start, loss(start)
     for _ in range(_NEWTON_STEPS):
         p = sigmoid(point[0] * x + point[1])
         error, curve = w * (p - targets), w * p * (1 - p)
-        gradient = np.array([float(error @ x) + ridge * point[0], float(error.sum())])
+        gradient = np.array([float(error @ x), float(error.sum())]) + penalty * (point - towards)
         cross = float(curve @ x)
-        hessian = np.array([[float(curve @ x**2) + ridge, cross], [cross, float(curve.sum())]])
+        hessian = np.array([[float(curve @ x**2), cross], [cross, float(curve.sum())]]) + np.diag(penalty)
         hessian += 1e-9 * np.eye(2)  # far out on both sides the curve is flat
         step = np.zeros(2)
-        step[free] = np.linalg.solve(hessian[np.ix_(free, free)], gradient[free])
+        step[first:] = np.linalg.solve(hessian[first:, first:], gradient[first:])
         size = 1.0
         while (new := loss(point - size * step)) > value and size > 1e-9:
             size /= 2
@@ -191,7 +232,7 @@ def _newton(
         point, value, gained = point - size * step, new, value - new
         if gained < 1e-14:
             break
-    return float(point[0]), float(point[1])
+    return point
 
 
 def _sweep(

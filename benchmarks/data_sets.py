@@ -11,8 +11,8 @@ Images are listed when a set is found and read when a picture is asked for. Trai
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -121,8 +121,8 @@ def find_sets(root: Path, *, split: str = "val") -> list[LabelledSet]:
     """The labelled sets in a folder, in the order of their names.
 
     ``root`` is one set, or a folder of sets. A set's split folder is taken where it has one. In a folder of sets, sets
-    without split folders count as held out: they are given for every split but ``train``; named alone, a set without
-    split folders is given whatever the split.
+    without split folders count as held out: they are given for every split but ``train``, and for that too where no
+    set has a ``train`` folder; named alone, a set without split folders is given whatever the split.
 
     Args:
         root: the folder.
@@ -139,15 +139,42 @@ def find_sets(root: Path, *, split: str = "val") -> list[LabelledSet]:
         return [read_set(root)]
     if folder := _split_folder(root, split):
         return [read_set(folder)]
-    found: list[LabelledSet] = []
-    for child in sorted(path for path in root.iterdir() if path.is_dir() and not path.name.startswith(".")):
-        folder = _split_folder(child, split)
-        if folder is None and split != "train" and _kind(child) and child.name not in _split_names():
-            folder = child
-        if folder is not None:
-            found.append(read_set(folder))
+    children = sorted(path for path in root.iterdir() if path.is_dir() and not path.name.startswith("."))
+    folders = {child: _split_folder(child, split) for child in children}
+    if split != "train" or not any(folders.values()):
+        for child in children:
+            if folders[child] is None and _kind(child) and child.name not in _split_names():
+                folders[child] = child
+    found = [read_set(folder) for folder in folders.values() if folder]
     if not found:
         raise DataError(_nothing_found(root, split))
+    return found
+
+
+def find_held_out(root: Path, split_inside: Mapping[str, Sequence[str]]) -> list[LabelledSet]:
+    """The sets to validate a trained network with, in the order of their names.
+
+    Args:
+        root: the folder that it was trained on.
+        split_inside: of each set that had no validation split, the files that training held out, as in ``config.json``
+            of the run; where there are none, the ``val`` splits are given.
+
+    Raises:
+        DataError: as :func:`find_sets`, or none of the files is there.
+    """
+    if not split_inside:
+        return find_sets(root, split="val")
+    found = []
+    for labelled in find_sets(root, split="train"):
+        files = set(split_inside.get(labelled.base_name, ()))
+        items = tuple(entry for entry in labelled.items if labelled.file(entry) in files)
+        if items:
+            found.append(replace(labelled, name=labelled.base_name, items=items))
+    if not found:
+        raise DataError(
+            f"{root}: has none of the photographs that training held out ({', '.join(split_inside)}); give the data "
+            "that the run was trained on"
+        )
     return found
 
 

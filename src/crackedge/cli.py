@@ -238,6 +238,40 @@ def evaluate(data: Path, split: str, json_file: Path | None, **options: Any) -> 
 
 
 @cli.command()
+@click.argument("model")
+@click.argument("data", type=click.Path(path_type=Path))
+@click.option("--output", "-o", required=True, type=click.Path(path_type=Path), help="The .tflite file to write.")
+@click.option("--overwrite", is_flag=True, help="Replace the output if it exists.")
+@click.option("--threads", type=click.IntRange(1), help="Threads of the interpreter [default: processors, up to 4].")
+@_cardless_options
+def calibrate(model: str, data: Path, output: Path, overwrite: bool, **options: Any) -> None:
+    """Fit a model's probabilities and thresholds to your own site, from a few labelled photographs.
+
+    The network stays as it is. Ten tiles with cracks and ten without help already; from 40 of each on, half of them
+    is kept back for the figures. DATA is one set (crack/ and no_crack/; images/ and masks/; images/ and boxes/) or a
+    folder of sets.
+
+    \b
+    crackedge calibrate nano site/ -o nano-site.tflite
+    """
+    from crackedge.benchmarks.card_calibration import calibrate as calibrate_model
+    from crackedge.benchmarks.card_calibration import format_calibrated
+    from crackedge.benchmarks.data_sets import find_sets
+
+    with _Line() as line:
+        made = calibrate_model(
+            _open_model({"model": model, **options}),
+            find_sets(data),
+            output,
+            overwrite=overwrite,
+            threads=options["threads"],
+            progress=lambda name, done, total: line.show(f"{name}: {done}/{total}"),
+        )
+    click.echo(format_calibrated(made))
+    click.echo(f"{made.path}: calibrated. Next: crackedge run VIDEO --model {made.path}")
+
+
+@cli.command()
 @click.argument("model", default="nano")
 @_engine_options
 @click.option("--stride", type=int, help="Pixels between windows, a multiple of 32 [default: dense 32, tiles 128].")
@@ -278,6 +312,67 @@ def bench(model: str, duration: float, size: str, fps: float, json_file: Path | 
     click.echo(format_bench(result))
     if json_file is not None:
         _write_json(json_file, result)
+
+
+@cli.command()
+@click.argument("model", default="nano")
+@click.option("--no-time", is_flag=True, help="Do not measure which operations take the time; that takes seconds.")
+@click.option("--threads", type=click.IntRange(1), help="Threads of the interpreter [default: processors, up to 4].")
+@_json_option("Write everything, and the samples, here.")
+def info(model: str, no_time: bool, threads: int | None, json_file: Path | None) -> None:
+    """What is inside a model file: card, graph, where the time goes here, what is not accelerated.
+
+    MODEL is the name of a shipped model, or any .tflite file of one image and one result, with or without a card.
+
+    \b
+    crackedge info
+    crackedge info mine.tflite --no-time --json info.json
+    """
+    from crackedge.benchmarks.inspection import format_inspection, inspect_model
+
+    with _Line() as line:
+        result = inspect_model(model, time=not no_time, threads=threads, progress=line.show)
+    click.echo(format_inspection(result))
+    if json_file is not None:
+        _write_json(json_file, result)
+
+
+@cli.command()
+@click.argument("model", default="nano")
+@click.option(
+    "--data", type=click.Path(path_type=Path), help="Measure accuracy and AUC on these sets too, beside the card's."
+)
+@click.option("--threads", type=click.IntRange(1), help="Threads to prove besides 1 [default: processors, up to 4].")
+@_json_option("Write what was found here.")
+def verify(model: str, data: Path | None, threads: int | None, json_file: Path | None) -> None:
+    """Prove on this device that a model computes what it was exported to compute.
+
+    The file against its sha256; its golden vectors on one thread and on all; a whole frame, a cut of it, and its tiles.
+
+    \b
+    crackedge verify
+    crackedge verify mine.tflite --data photos/ --json proof.json
+
+    Exit code 5 when a proof fails.
+    """
+    from crackedge.benchmarks.data_sets import find_sets
+    from crackedge.benchmarks.verification import format_verification
+    from crackedge.benchmarks.verification import verify as verify_model
+    from crackedge.edge_runtime.errors import ProofError
+
+    with _Line() as line:
+        result = verify_model(
+            model,
+            sets=find_sets(data) if data is not None else (),
+            threads=threads,
+            progress=lambda name, done, total: line.show(f"{name}: {done}/{total}"),
+        )
+    click.echo(format_verification(result))
+    if json_file is not None:
+        _write_json(json_file, result)
+    failed = next((check for check in result["checks"] if not check["passed"]), None)
+    if failed is not None:
+        raise ProofError(f"{result['model']['file']}: not proven here: {failed['name']}: {failed['found']}")
 
 
 @cli.command()

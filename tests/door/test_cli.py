@@ -28,7 +28,7 @@ from crackedge.cli import cli, main
 from crackedge.edge_runtime.card import SCHEMA, ModelCard
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-COMMANDS = ("bench", "evaluate", "export", "run", "train")
+COMMANDS = ("bench", "calibrate", "evaluate", "export", "info", "run", "train", "verify")
 
 Crackedge = Callable[..., "subprocess.CompletedProcess[str]"]
 
@@ -301,6 +301,8 @@ FAILURES = {
     "bench of a foreign file": (1, "bench {root}/foreign.tflite", "foreign.tflite: not a TFLite file"),
     "bench of no size": (2, "bench {model} --size huge", "size 'huge': expected WIDTHxHEIGHT"),
     "bench for no time": (2, "bench {model} --duration 0", "duration 0"),
+    "a look into a foreign file": (1, "info {root}/foreign.tflite", "foreign.tflite: not a TFLite file"),
+    "a look into nothing": (1, "info absent", "absent: no such model file"),
     "samples nowhere": (1, "bench {model} --json {root}/absent/f.json", "f.json: cannot be written"),
 }
 
@@ -420,6 +422,17 @@ def test_bench_writes_what_it_measured(call: Call, tiny_model: Path, tmp_path: P
     only = call("bench", tiny_model, "--duration", "0.05", "--size", "320x240", "--scenario", "tile")
     assert "tile" in only.out
     assert not any(line.startswith("stream") for line in only.out.splitlines())
+
+
+def test_info_writes_what_it_says(call: Call, tiny_model: Path, tmp_path: Path) -> None:
+    file = tmp_path / "info.json"
+    done = call("info", tiny_model, "--no-time", "--json", file)
+    assert done.code == 0, done.err
+    assert "3 operations" in done.out
+    assert "time: not measured" in done.out
+    written = json.loads(file.read_text(encoding="utf-8"))
+    assert written["card"]["name"] == "tiny"
+    assert written["file"]["sha256"] in done.out
 
 
 def test_the_program_is_installed_under_its_name(crackedge: Crackedge) -> None:
