@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from dataclasses import replace
 from typing import Any
 
@@ -12,7 +13,8 @@ import numpy.typing as npt
 
 from crackedge.edge_runtime.crack_shapes import draw_crack
 from crackedge.edge_runtime.distractors import add_distractors
-from crackedge.edge_runtime.lattice import TILE
+from crackedge.edge_runtime.errors import CrackedgeError
+from crackedge.edge_runtime.lattice import CELL, TILE
 from crackedge.edge_runtime.surfaces import render_surface
 from crackedge.train.augment import affine, photograph
 from crackedge.train.canvas import CLEAR, CRACK, Label, View, heal, mosaic, targets, transplant
@@ -29,6 +31,9 @@ def draw_canvas(corpus: Corpus, recipe: Recipe, rng: Rng) -> tuple[npt.NDArray[n
         The canvas, (S, S, 3) uint8 RGB, and its targets, (S/32, S/32, 4) float32, see
         :func:`crackedge.train.canvas.targets`.
     """
+    if recipe.augment == "flip":
+        view = _mirrored(_plain_tile(corpus.draw(rng), rng), rng)
+        return view.image, targets(view)
     kind = rng.random()
     if kind < recipe.synthetic:
         view = _synthetic(corpus, recipe.canvas_px, rng)
@@ -42,6 +47,29 @@ def draw_canvas(corpus: Corpus, recipe: Recipe, rng: Rng) -> tuple[npt.NDArray[n
     else:
         view, truth = mosaic([_tile(corpus, recipe, rng) for _ in range(4)])
     return photograph(view.image, rng), truth
+
+
+def _plain_tile(photo: Photo, rng: Rng) -> View:
+    """A photo as evaluation sees it: resized as a whole; of one with a mask, some window."""
+    image, label, size = photo.image, photo.label, (TILE, TILE)
+    if photo.weak_crack or label.max() == label.min():
+        image = np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), np.uint8)
+        label = np.asarray(cv2.resize(label, size, interpolation=cv2.INTER_NEAREST), np.uint8)
+        return View(image, label, weak_crack=photo.weak_crack, smoothing=photo.use.smoothing)
+    below, right = (max(0, TILE - edge) for edge in label.shape)
+    image, label = (
+        np.asarray(cv2.copyMakeBorder(plane, 0, below, 0, right, cv2.BORDER_REFLECT_101), np.uint8)
+        for plane in (image, label)
+    )
+    y, x = (int(rng.integers(edge - TILE + 1)) for edge in label.shape)
+    window = slice(y, y + TILE), slice(x, x + TILE)
+    return View(image[window], label[window], smoothing=photo.use.smoothing)
+
+
+def _mirrored(view: View, rng: Rng) -> View:
+    if rng.random() < 0.5:
+        return view
+    return replace(view, image=view.image[:, ::-1], label=view.label[:, ::-1])
 
 
 def _tile(corpus: Corpus, recipe: Recipe, rng: Rng) -> View:
@@ -121,22 +149,45 @@ def _log_uniform(rng: Rng, low: float, high: float) -> float:
 
 
 class CanvasBatches(keras.utils.PyDataset):  # type: ignore[misc]
-    """An endless supply of canvases, in epochs of a stated length; the same seed gives the same batches."""
+    """Batches of canvases without end; the same seed gives the same ones in the same order, from any epoch on.
+
+    Without end, because Keras draws ahead of an epoch's last step: what it drew then comes first in the next epoch.
+
+    Attributes:
+        failure: why a batch could not be drawn; it is empty then. An error that is raised in Keras' data threads
+            becomes another on its way, and the process cannot end cleanly.
+    """
 
     def __init__(self, corpus: Corpus, recipe: Recipe, *, epoch: int = 0, workers: int = 2) -> None:
         super().__init__(workers=workers, use_multiprocessing=False, max_queue_size=8)
         self.corpus, self.recipe, self.epoch = corpus, recipe, epoch
+        self.failure: CrackedgeError | None = None
+        self._closed = False
+        self._drawing = threading.Semaphore(workers)
 
-    def __len__(self) -> int:
-        return self.recipe.steps_per_epoch
+    @property
+    def num_batches(self) -> None:
+        """There is no last one."""
+        return
 
     def __getitem__(self, index: int) -> tuple[Any, Any]:
         """(B, S, S, 3) float32 in [0, 255], and (B, S/32, S/32, 4) float32."""
-        rng = np.random.default_rng([self.recipe.seed, self.epoch, index])
-        drawn = [draw_canvas(self.corpus, self.recipe, rng) for _ in range(self.recipe.batch)]
+        rng = np.random.default_rng([self.recipe.seed, self.epoch * self.recipe.steps_per_epoch + index])
+        size = self.recipe.canvas_px
+        drawn = [(np.zeros((size, size, 3), np.uint8), np.zeros((size // CELL, size // CELL, 4), np.float32))]
+        drawn *= self.recipe.batch
+        with self._drawing:
+            try:
+                if not self._closed:
+                    drawn = [draw_canvas(self.corpus, self.recipe, rng) for _ in range(self.recipe.batch)]
+            except CrackedgeError as error:
+                self.failure = error
         images, truths = zip(*drawn, strict=True)
         return np.stack(images).astype(np.float32), np.stack(truths)
 
-    def on_epoch_end(self) -> None:
-        """The next epoch draws others."""
-        self.epoch += 1
+    def close(self) -> None:
+        """Draw no more, and wait for what is being drawn: a thread in OpenCV aborts a process that ends first."""
+        self._closed = True
+        for _ in range(self.workers):
+            self._drawing.acquire()
+        self._drawing.release(self.workers)

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 
 from crackedge.benchmarks.data_sets import (
+    SPLITS,
     Entry,
     LabelledSet,
     find_sets,
@@ -19,7 +23,11 @@ from crackedge.benchmarks.data_sets import (
 from crackedge.edge_runtime.errors import DataError
 from crackedge.edge_runtime.frame import Image
 from crackedge.train.canvas import CLEAR, CRACK, UNKNOWN, Label
+from crackedge.train.leaks import find_copies
 from crackedge.train.recipe import Recipe, SetUse
+from crackedge.train.split import hold_out, shared_photos
+
+_Used = tuple[LabelledSet, SetUse]
 
 _BOX_MARGIN_PX = 16  # boxes are drawn by eye
 
@@ -48,11 +56,19 @@ class Corpus:
     Attributes:
         sets: the sets that are drawn from.
         uses: how each is used, in the same order.
+        held_out: the sets to validate with.
+        split_inside: of each set that had no validation split, the files that are held out.
+        leaks: what was done about photographs that are on both sides, as it stands in ``config.json``.
+        notes: a sentence for each thing that was done to the splits.
         skipped: photographs that could not be read, found as they are drawn.
     """
 
     sets: tuple[LabelledSet, ...]
     uses: tuple[SetUse, ...]
+    held_out: tuple[LabelledSet, ...] = ()
+    split_inside: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    leaks: Mapping[str, Any] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
     skipped: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -134,11 +150,28 @@ def read_photo(entry: Entry, use: SetUse) -> Photo:
     return Photo(image, label, bool(entry.crack), use)
 
 
-def gather(root: Path, recipe: Recipe) -> Corpus:
-    """The training splits below ``root`` that the recipe gives a weight.
+def gather(
+    root: Path,
+    recipe: Recipe,
+    *,
+    allow_leak: bool = False,
+    progress: Callable[[int, int], None] = lambda _done, _total: None,
+) -> Corpus:
+    """The photographs below ``root`` that the recipe gives a weight, and those to validate with, without leaks.
+
+    ``train`` splits are trained on, or, where there is none, the sets without splits. What they hold of the photographs
+    to validate with, as copies, is left out. Where there is nothing to validate with, the last fifth of each set is
+    held out, by source photograph.
+
+    Args:
+        root: a data set or a folder of them.
+        recipe: gives each set its weight and the pattern of its source photographs.
+        allow_leak: accept sets whose splits share source photographs.
+        progress: called with the number of photographs compared and of all.
 
     Raises:
-        DataError: none there, or nothing but one class in all of them.
+        DataError: none there, nothing but one class in all of them, or splits that share source photographs.
+        OptionError: the pattern of a set's source photographs does not match its files.
     """
     found = [(labelled, recipe.use_of(labelled.base_name)) for labelled in find_sets(root, split="train")]
     used = [(labelled, use) for labelled, use in found if use.weight > 0]
@@ -146,7 +179,95 @@ def gather(root: Path, recipe: Recipe) -> Corpus:
         names = ", ".join(labelled.base_name for labelled, _ in found)
         raise DataError(f"{root}: recipe {recipe.name} gives no weight to any of its sets ({names})")
     _require_both_classes(root, used)
-    return Corpus(tuple(labelled for labelled, _ in used), tuple(use for _, use in used))
+    held_out = _held_out(root, used)
+    notes: list[str] = []
+    split_inside: dict[str, list[str]] = {}
+    shared = _shared_photographs(root, used, held_out, recipe)
+    if shared and not allow_leak:
+        first = next(iter(shared.values()))
+        raise DataError(f"{root}: {first}; part the splits by source photograph, or accept it with --allow-leak")
+    notes += shared.values()
+    if not held_out:
+        parts = [hold_out(labelled, use.photo, origin=_photo_key(recipe, labelled)) for labelled, use in used]
+        used = [(training, use) for (training, _), (_, use) in zip(parts, used, strict=True)]
+        held_out = [held for _, held in parts]
+        split_inside = {held.name: [held.file(entry) for entry in held.items] for held in held_out}
+        notes += [
+            f"{held.name}: no val/ folder, so {len(held.items)} of {len(training.items) + len(held.items)} photographs "
+            "are held out, the last of each class by name"
+            for training, held in parts
+        ]
+    copies = find_copies([labelled for labelled, _ in used], held_out, progress=progress)
+    if copies:
+        used = _without({copy.training.image for copy in copies}, used)
+        if not used:
+            raise DataError(f"{root}: every training photograph is a copy of a held-out one; give others to train on")
+        counts = Counter(copy.set_name for copy in copies)
+        named = ", ".join(f"{name} {count}" for name, count in counts.items())
+        notes.append(f"copies of held-out photographs, left out of training: {named}")
+        _require_both_classes(root, used)
+    return Corpus(
+        tuple(labelled for labelled, _ in used),
+        tuple(use for _, use in used),
+        held_out=tuple(held_out),
+        split_inside=split_inside,
+        leaks={
+            "allowed": allow_leak,
+            "shared_photographs": shared,
+            "copies_left_out": [
+                {
+                    "training": copy.training.image.relative_to(root).as_posix(),
+                    "held_out": copy.held_out.image.relative_to(root).as_posix(),
+                    "exact": copy.exact,
+                }
+                for copy in copies
+            ],
+        },
+        notes=tuple(notes),
+    )
+
+
+def _held_out(root: Path, used: list[_Used]) -> list[LabelledSet]:
+    """The sets to validate with, but for what is trained on: a set without splits, named alone, is found as both."""
+    try:
+        found = find_sets(root, split="val")
+    except DataError:
+        folders = [root, *(path for path in root.iterdir() if path.is_dir())]
+        if any((folder / name).is_dir() for folder in folders for name in SPLITS["val"]):
+            raise  # there is a split, and something is wrong with it
+        return []
+    trained = {labelled.path for labelled, _ in used}
+    return [labelled for labelled in found if labelled.path not in trained]
+
+
+def _shared_photographs(root: Path, used: list[_Used], held_out: list[LabelledSet], recipe: Recipe) -> dict[str, str]:
+    """The sets whose splits show the same source photograph, by name, each with a sentence that says how often."""
+    by_name = {held.base_name: held for held in held_out}
+    found = {}
+    for labelled, use in used:
+        held = by_name.get(labelled.base_name)
+        if held is None or not use.photo:
+            continue
+        pairs = shared_photos(labelled, held, use.photo, origin=_photo_key(recipe, labelled))
+        if pairs:
+            ours, theirs = (entry.image.relative_to(root).as_posix() for entry in pairs[0])
+            found[held.base_name] = (
+                f"{held.base_name}: {len(pairs)} of {len(held.items)} held-out files show a source photograph that is "
+                f"trained on ({theirs} and {ours}, say)"
+            )
+    return found
+
+
+def _photo_key(recipe: Recipe, labelled: LabelledSet) -> str:
+    return f"recipe {recipe.name}: data.{labelled.base_name}.photo"
+
+
+def _without(left_out: set[Path], used: list[_Used]) -> list[_Used]:
+    less = [
+        (replace(labelled, items=tuple(entry for entry in labelled.items if entry.image not in left_out)), use)
+        for labelled, use in used
+    ]
+    return [(labelled, use) for labelled, use in less if labelled.items]
 
 
 def _require_both_classes(root: Path, used: list[tuple[LabelledSet, SetUse]]) -> None:

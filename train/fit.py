@@ -1,12 +1,10 @@
-"""The training loop: a frozen head first, then the whole network, with every validation set watched by itself."""
+"""Training: photographs and a recipe to a run folder, and on from where a run was cut off."""
 
 from __future__ import annotations
 
-import dataclasses
+import gc
 import hashlib
-import math
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,46 +12,61 @@ from typing import Any
 import cv2
 import keras
 import numpy as np
-import numpy.typing as npt
 
-from crackedge.benchmarks.calibration import sigmoid
-from crackedge.benchmarks.data_sets import LabelledSet, Skipped, find_sets, pictures
-from crackedge.benchmarks.metrics import summary
-from crackedge.edge_runtime.errors import CrackedgeError, DataError
-from crackedge.edge_runtime.lattice import TILE
-from crackedge.train import run_folder
+from crackedge.benchmarks.data_sets import LabelledSet
+from crackedge.edge_runtime.errors import DataError, OptionError, OutputError
+from crackedge.train import checkpoint, run_folder
 from crackedge.train.batches import CanvasBatches
+from crackedge.train.checkpoint import Checkpoint
 from crackedge.train.corpus import Corpus, gather
-from crackedge.train.network import LOGITS, MapLoss, build_network, training_model, unfreeze
+from crackedge.train.network import LOGITS, MapLoss, build_network, training_model
+from crackedge.train.pack import opened
+from crackedge.train.phases import Phase, enter, epochs_before, is_over, new_optimizer, phases
 from crackedge.train.recipe import Recipe
+from crackedge.train.report import write_report
+from crackedge.train.validation import SetScores, TrainingError, figures, validate
+from crackedge.train.watch import Progress, TrainingStopped, Watch
 
-_BATCH_TILES = 32
-_EPOCH_PHOTOGRAPHS = 200  # of each validation set, after each epoch; all of them at the end
+Report = Callable[[Progress], None]
+Gathered = Callable[[Corpus], None]
+Comparing = Callable[[int, int], None]
+Stop = Callable[[], bool]
 
 
 @dataclass(frozen=True, slots=True)
-class Progress:
-    """Where a run stands.
+class Trained:
+    """What a run came to.
 
     Attributes:
-        step: steps done.
-        steps: steps of the whole run.
-        loss: mean loss of the epoch so far.
-        canvases_s: canvases trained on, per second, over the last steps.
-        remaining_s: what is left of the training itself, in seconds, at this rate.
-        epoch_line: the history line of an epoch that has just ended.
+        folder: the run folder.
+        name: of the recipe.
+        data_root: where the data were.
+        scores: of every window of each validation set.
+        epochs: how many it had; fewer than the recipe's where ``patience`` ended it.
+        skipped: photographs that could not be read, and why.
     """
 
-    step: int
-    steps: int
-    loss: float
-    canvases_s: float
-    remaining_s: float
-    epoch_line: dict[str, Any] | None = None
+    folder: Path
+    name: str
+    data_root: Path
+    scores: tuple[SetScores, ...]
+    epochs: int
+    skipped: Mapping[str, str]
 
 
-class TrainingError(CrackedgeError, ArithmeticError):
-    """Training came to nothing: the loss is not a number."""
+@dataclass(frozen=True, slots=True)
+class _Run:
+    """What does not change from the beginning of a run to its end, whatever interrupts it."""
+
+    folder: Path
+    recipe: Recipe
+    data_root: Path
+    corpus: Corpus
+    weights: str | None  # of the backbone
+
+    @property
+    def held_out(self) -> list[LabelledSet]:
+        return list(self.corpus.held_out)
 
 
 def fit(
@@ -62,221 +75,268 @@ def fit(
     recipe: Recipe,
     *,
     weights: str | Path | None = None,
-    report: Callable[[Progress], None] = lambda _: None,
-) -> dict[str, Any]:
+    allow_leak: bool = False,
+    report: Report = lambda _: None,
+    gathered: Gathered = lambda _: None,
+    comparing: Comparing = lambda _done, _total: None,
+    stop: Stop = lambda: False,
+) -> Trained:
     """Train a network and leave it, with its figures, in a run folder.
 
     Args:
-        data_root: a folder of data sets with ``train`` and ``val`` splits.
+        data_root: a folder of data sets, or a pack of one.
         folder: the run folder, new or empty.
         recipe: what to train.
         weights: of the backbone: a file, ``"imagenet"`` or None.
+        allow_leak: accept sets whose splits share source photographs.
         report: called after every step and epoch.
-
-    Returns:
-        Figures of each validation set.
+        gathered: called with the photographs, before training.
+        comparing: called with the number of photographs compared, in search of copies, and of all.
+        stop: asked after every step whether to stop.
 
     Raises:
-        DataError: the data are not fit for training.
-        OptionError: the weights are not the backbone's.
-        OutputError: the run folder cannot be used.
+        DataError: the data are not fit for training, or vanish under it.
+        OptionError: the weights are not the backbone's, or the batch cannot be shared by the devices.
+        OutputError: the run folder cannot be used, or the disk is full.
         TrainingError: the loss is not a number; the last epoch's network is kept.
+        TrainingStopped: ``stop`` said so.
     """
-    corpus = gather(data_root, recipe)
-    try:
-        held_out = find_sets(data_root, split="val")
-    except DataError:
-        held_out = []
-    keras.utils.set_random_seed(recipe.seed)
-    cv2.setNumThreads(1)  # the batches' own threads and the network share the cores already
-    network = build_network(alpha=recipe.alpha, weights=weights)
-    run_folder.create(folder)
-    run_folder.write_config(folder, _config(recipe, corpus, held_out, weights))
+    with opened(data_root) as root:
+        corpus = _photographs(root, recipe, allow_leak=allow_leak, comparing=comparing)
+        run = _Run(folder, recipe, data_root, corpus, None if weights is None else str(weights))
+        network = _seeded_network(run, weights=run.weights)
+        model = training_model(network, teacher=recipe.teacher)
+        run_folder.create(folder)
+        run_folder.write_config(folder, _config(run))
+        gathered(corpus)
+        return _train(run, network, model, None, report, stop)
 
-    total = recipe.head_epochs + recipe.epochs
-    watch = _Watch(folder, network, held_out, report, steps=total * recipe.steps_per_epoch, batch=recipe.batch)
-    model = training_model(network)
-    batches = CanvasBatches(corpus, recipe)
-    for first, last, trainable in ((0, recipe.head_epochs, False), (recipe.head_epochs, total, True)):
-        if first == last:
-            continue
-        if trainable:
-            if weights is None:  # nothing learnt yet that could be kept
-                unfreeze(network, train_from="", batch_norm="train")
-            else:
-                unfreeze(network, train_from=recipe.train_from, batch_norm=recipe.batch_norm)
-        else:
-            network.get_layer("backbone").trainable = False
-        optimizer = keras.optimizers.AdamW(
-            learning_rate=_schedule(recipe, (last - first) * recipe.steps_per_epoch)
-            if trainable
-            else recipe.head_learning_rate,
-            weight_decay=recipe.weight_decay,
-            clipnorm=1.0,
-            use_ema=trainable and recipe.ema > 0,
-            ema_momentum=recipe.ema,
+
+def resume(
+    folder: Path,
+    *,
+    data_root: Path | None = None,
+    report: Report = lambda _: None,
+    gathered: Gathered = lambda _: None,
+    comparing: Comparing = lambda _done, _total: None,
+    stop: Stop = lambda: False,
+) -> Trained:
+    """Go on with a run that was cut off, from its last complete epoch, with the recipe and data that it began with.
+
+    Args:
+        folder: the run folder.
+        data_root: where the data are now; None looks where they were.
+        report: called after every step and epoch.
+        gathered: called with the photographs, before training.
+        comparing: called with the number of photographs compared, in search of copies, and of all.
+        stop: asked after every step whether to stop.
+
+    Raises:
+        DataError: not a run folder, the data are not those that the run began with, or a checkpoint is damaged.
+        OptionError: the run has come to its end.
+        OutputError: as :func:`fit`, and so for TrainingError and TrainingStopped.
+    """
+    config = run_folder.read_config(folder)
+    if (folder / run_folder.METRICS).exists():
+        raise OptionError(f"{folder}: this run has come to its end; to train on: --weights {folder / run_folder.MODEL}")
+    if "data_root" not in config:
+        raise DataError(f"{folder}: {run_folder.CONFIG} does not say where the data are; start anew")
+    recipe = run_folder.recipe_of(config)
+    data_root = data_root or Path(config["data_root"])
+    allow_leak = bool(config.get("leaks", {}).get("allowed", False))
+    with opened(data_root) as root:
+        corpus = _photographs(root, recipe, allow_leak=allow_leak, comparing=comparing)
+        run = _Run(folder, recipe, data_root, corpus, config["weights_from"])
+        if changes := _changes(config, run):
+            raise DataError(
+                f"{folder}: the data are not those that the run began with ({changes}); put them back, or start anew "
+                f"with --weights {folder / run_folder.MODEL}"
+            )
+        last = checkpoint.load(folder)
+        network = _seeded_network(run, weights=None if last else run.weights)
+        model = training_model(network, teacher=recipe.teacher)
+        gathered(corpus)
+        return _train(run, network, model, last, report, stop)
+
+
+def _photographs(data_root: Path, recipe: Recipe, *, allow_leak: bool, comparing: Comparing) -> Corpus:
+    corpus = gather(data_root, recipe, allow_leak=allow_leak, progress=comparing)
+    if recipe.patience and not any(recipe.use_of(one.base_name).weight > 0 for one in corpus.held_out):
+        raise DataError(
+            f"{data_root}: no set that is trained on has a val split, and patience = {recipe.patience} needs a "
+            "validation loss; add one, or set patience = 0"
         )
-        averaged = [keras.callbacks.SwapEMAWeights(swap_on_epoch=True)] if optimizer.use_ema else []
-        model.compile(optimizer, MapLoss(recipe.cell_share), jit_compile=False)
+    return corpus
+
+
+def _seeded_network(run: _Run, *, weights: str | None) -> keras.Model:
+    """The network at its first step, and with it all that Keras keeps for the whole process."""
+    keras.utils.set_random_seed(run.recipe.seed)
+    cv2.setNumThreads(1)  # the batches' own threads and the network share the cores already
+    # Keras' own data parallelism; tried on two simulated devices, not measured on GPUs.
+    if keras.backend.backend() == "jax" and (devices := len(keras.distribution.list_devices())) > 1:
+        if run.recipe.batch % devices:
+            raise OptionError(f"batch = {run.recipe.batch}: expected a multiple of the {devices} devices that share it")
+        keras.distribution.set_distribution(keras.distribution.DataParallel())
+    if not run.recipe.mixed_precision:
+        return build_network(run.recipe, weights=weights)
+    policy = keras.config.dtype_policy()
+    # bfloat16 has the range of float32, so the loss needs no scaling; fast on GPUs since Ampere.
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    try:
+        return build_network(run.recipe, weights=weights)
+    finally:
+        keras.config.set_dtype_policy(policy)
+
+
+def _train(
+    run: _Run, network: keras.Model, model: keras.Model, last: Checkpoint | None, report: Report, stop: Stop
+) -> Trained:
+    """From a checkpoint, or the beginning, to the end."""
+    if last:
+        checkpoint.restore(model.variables, last.model, origin=run.folder)
+    watch = Watch(
+        run.folder,
+        run.recipe,
+        trained=network,
+        # What is validated and exported computes in single precision.
+        handed_over=build_network(run.recipe, weights=None) if run.recipe.mixed_precision else network,
+        held_out=run.held_out,
+        history=last.history if last else [],
+        kept=last.kept if last else [],
+        report=report,
+        stop=stop,
+    )
+    try:
+        for phase in phases(run.recipe):
+            if not is_over(phase, watch.history, run.recipe):
+                _train_phase(run, phase, network, model, last, watch)
+        return _finish(run, watch)
+    except TrainingError as error:
+        raise TrainingError(f"{error}; {_start_anew(run.folder, watch.epochs_kept)}") from error
+    except (TrainingStopped, OutputError, DataError) as error:
+        kept = f"{watch.epochs_kept} of {sum(phase.epochs for phase in phases(run.recipe))} epochs are kept"
+        raise type(error)(f"{error}; {kept}, go on with: crackedge train --resume {run.folder}") from error
+
+
+def _train_phase(
+    run: _Run, phase: Phase, network: keras.Model, model: keras.Model, last: Checkpoint | None, watch: Watch
+) -> None:
+    """A phase, or what is left of it."""
+    recipe, done = run.recipe, len(watch.history)
+    before = epochs_before(phase, watch.history)
+    enter(phase, network, recipe, pretrained=run.weights is not None)
+    model.compile(new_optimizer(phase, recipe), MapLoss(recipe.cell_share, recipe.teacher_share), jit_compile=False)
+    model.optimizer.build(model.trainable_variables)
+    if last and done > before and done == len(last.history):
+        checkpoint.restore(model.optimizer.variables, last.optimizer, origin=run.folder)
+    if keras.distribution.distribution() is not None:
+        # What Keras compiled for several devices holds for one choice of the layers that learn.
+        watch.handed_over.make_predict_function(force=True)
+    batches = CanvasBatches(run.corpus, recipe, epoch=done)
+    watch.phase, watch.batches = phase, batches
+    _build_loss(model, batches)
+    try:
         model.fit(
             batches,
-            initial_epoch=first,
-            epochs=last,
+            initial_epoch=done,
+            epochs=before + phase.epochs,
+            steps_per_epoch=recipe.steps_per_epoch,
+            shuffle=False,
             verbose=0,
-            callbacks=[*averaged, watch, keras.callbacks.TerminateOnNaN()],
+            callbacks=[watch],
         )
-        if watch.failed:
-            raise TrainingError(
-                f"{folder}: the loss is not a number; try a smaller learning_rate. The last epoch's model is kept"
-            )
-    run_folder.draw_curves(folder, watch.history)
-    metrics = validate(network, held_out)
-    run_folder.write_metrics(folder, metrics)
-    if corpus.skipped:
-        run_folder.write_config(
-            folder, {**run_folder.read_config(folder), "skipped_files": dict(sorted(corpus.skipped.items()))}
-        )
-    return {"sets": metrics, "skipped_files": corpus.skipped}
+    finally:
+        batches.close()
+    if watch.failure:
+        gc.collect()  # the iterator over the batches, see Watch
+        raise watch.failure
 
 
-def validate(
-    network: keras.Model, sets: list[LabelledSet], *, most_photographs: int | None = None
-) -> dict[str, dict[str, Any]]:
-    """Figures of a network on each set, window by window, at probability 0.5 of its uncalibrated logits.
-
-    ``most_photographs`` limits each set to that many, spread evenly over its list.
-
-    A set of one class has no AUC; ``mean_score`` then says how sure the network is.
-    """
-    figures: dict[str, dict[str, Any]] = {}
-    for labelled in sets:
-        step = 1 if most_photographs is None else -(-len(labelled.items) // most_photographs)
-        logits, truths = tile_logits(network, dataclasses.replace(labelled, items=labelled.items[::step]))
-        if truths.size:
-            scores = sigmoid(logits)
-            figures[labelled.base_name] = {
-                **summary(scores, truths, threshold=0.5),
-                "mean_score": round(float(scores.mean()), 4),
-            }
-    return figures
+def _build_loss(model: keras.Model, batches: CanvasBatches) -> None:
+    """Spare Keras the batch that it would take to see the loss' shapes and then throw away: resuming would shift."""
+    pixels, targets = batches[0]
+    logits = np.zeros((*targets.shape[:3], model.output_shape[-1]), np.float32)
+    model.compute_loss(x=pixels, y=keras.ops.convert_to_tensor(targets), y_pred=keras.ops.convert_to_tensor(logits))
 
 
-def tile_logits(network: keras.Model, labelled: LabelledSet) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.bool_]]:
-    """Mean logit and truth of each window of a set, cut out and classified by itself."""
-    tiles: list[npt.NDArray[np.uint8]] = []
-    truths: list[bool] = []
-    logits: list[npt.NDArray[np.float32]] = []
-
-    def classify() -> None:
-        maps = network.predict_on_batch(np.stack(tiles).astype(np.float32))
-        logits.append(np.asarray(maps, np.float32).mean((1, 2, 3)))
-        tiles.clear()
-
-    skipped: list[Skipped] = []
-    for _, picture in pictures(labelled, skipped):
-        for window in picture.windows:
-            tiles.append(picture.image[window.y : window.y + TILE, window.x : window.x + TILE])
-            truths.append(window.crack)
-            if len(tiles) == _BATCH_TILES:
-                classify()
-    if tiles:
-        classify()
-    return np.concatenate(logits) if logits else np.zeros(0, np.float32), np.array(truths, np.bool_)
+def _finish(run: _Run, watch: Watch) -> Trained:
+    """Figures of the network that is handed over, over all photographs; only what is whole has a ``metrics.json``."""
+    watch.handed_over.set_weights(watch.kept)
+    scores = validate(watch.handed_over, run.held_out)
+    run_folder.write_model(run.folder, watch.handed_over)  # it may be an older epoch's than the last
+    run_folder.write_history(run.folder, watch.history)
+    skipped = {**run.corpus.skipped, **{file: why for one in scores for file, why in one.skipped.items()}}
+    config = run_folder.read_config(run.folder)
+    if skipped:
+        run_folder.write_config(run.folder, {**config, "skipped_files": dict(sorted(skipped.items()))})
+    write_report(run.folder, scores, history=watch.history, config=config, network=watch.handed_over)
+    run_folder.write_metrics(run.folder, {one.name: figures(one) for one in scores})
+    return Trained(run.folder, run.recipe.name, run.data_root, scores, len(watch.history), skipped)
 
 
-class _Watch(keras.callbacks.Callback):  # type: ignore[misc]
-    """Reports each step; after each epoch validates, saves the network, writes the history."""
-
-    def __init__(
-        self,
-        folder: Path,
-        network: keras.Model,
-        held_out: list[LabelledSet],
-        report: Callable[[Progress], None],
-        *,
-        steps: int,
-        batch: int,
-    ) -> None:
-        super().__init__()
-        self.folder, self.network, self.held_out, self.report = folder, network, held_out, report
-        self.steps, self.batch, self.step = steps, batch, 0
-        self.history: list[dict[str, Any]] = []
-        self.failed = False
-        self._rate = 0.0
-        self._since = self._epoch_since = time.monotonic()
-
-    def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        del epoch, logs
-        self._since = self._epoch_since = time.monotonic()
-
-    def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
-        del batch
-        now = time.monotonic()
-        rate = self.batch / max(now - self._since, 1e-6)
-        self._rate = rate if self._rate == 0 else 0.95 * self._rate + 0.05 * rate
-        self._since = now
-        self.step += 1
-        self.report(self._progress(float((logs or {}).get("loss", math.nan))))
-
-    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        loss = float((logs or {}).get("loss", math.nan))
-        if not math.isfinite(loss):
-            self.failed = True
-            return
-        trained_s = time.monotonic() - self._epoch_since
-        self.network.save(self.folder / "model.part.keras")
-        (self.folder / "model.part.keras").replace(self.folder / run_folder.MODEL)
-        line = {
-            "epoch": epoch + 1,
-            "loss": round(loss, 5),
-            "seconds": round(trained_s, 1),
-            "val": validate(self.network, self.held_out, most_photographs=_EPOCH_PHOTOGRAPHS),
-        }
-        self.history.append(line)
-        run_folder.append_history(self.folder, line)
-        self.report(self._progress(loss, line))
-
-    def _progress(self, loss: float, line: dict[str, Any] | None = None) -> Progress:
-        left = (self.steps - self.step) * self.batch / self._rate if self._rate else math.inf
-        return Progress(self.step, self.steps, loss, self._rate, left, line)
+def _start_anew(folder: Path, epochs_kept: int) -> str:
+    if not epochs_kept:
+        return "start anew with a smaller learning_rate"
+    return f"start anew from epoch {epochs_kept}: --weights {folder / run_folder.MODEL} and a smaller learning_rate"
 
 
-def _schedule(recipe: Recipe, steps: int) -> Any:
-    """A warm-up of at most 300 steps, then a cosine."""
-    warm = min(300, steps // 10)
-    return keras.optimizers.schedules.CosineDecay(
-        initial_learning_rate=recipe.learning_rate / 20,
-        decay_steps=max(1, steps - warm),
-        warmup_target=recipe.learning_rate if warm else None,
-        warmup_steps=warm,
-        alpha=recipe.final_rate,
-    )
-
-
-def _config(recipe: Recipe, corpus: Corpus, held_out: list[LabelledSet], weights: str | Path | None) -> dict[str, Any]:
-    origin: dict[str, Any] = {"weights": None}
-    if weights is not None:
-        file = Path(str(weights))
-        origin = {"weights": file.name}
+def _config(run: _Run) -> dict[str, Any]:
+    origin: dict[str, Any] = {"weights": None, "weights_from": None}
+    if run.weights is not None:
+        file = Path(run.weights)
+        origin = {"weights": file.name, "weights_from": run.weights}
         if file.is_file():
+            origin["weights_from"] = str(file.absolute())
             origin["weights_sha256"] = hashlib.sha256(file.read_bytes()).hexdigest()
     return {
         "schema": 1,
-        "recipe": recipe,
+        "recipe": run.recipe,
         "network_end": LOGITS,
         **origin,
+        "data_root": str(run.data_root.absolute()),
         "sets": [
             {
-                "name": labelled.base_name,
+                **_listed(labelled),
                 "kind": labelled.kind,
-                "photographs": len(labelled.items),
                 "weight": use.weight,
                 "licence": use.licence,
                 "source": use.source,
                 "skipped": len(labelled.skipped),
             }
-            for labelled, use in zip(corpus.sets, corpus.uses, strict=True)
+            for labelled, use in zip(run.corpus.sets, run.corpus.uses, strict=True)
         ],
-        "held_out": [{"name": labelled.base_name, "photographs": len(labelled.items)} for labelled in held_out],
+        "held_out": [_listed(labelled) for labelled in run.held_out],
+        "split_inside": run.corpus.split_inside,
+        "leaks": run.corpus.leaks,
         "tools": {"keras": keras.__version__, "backend": keras.backend.backend(), "numpy": np.__version__},
     }
+
+
+def _listed(labelled: LabelledSet) -> dict[str, Any]:
+    """A set by the names of its files: what is drawn, and in which order, hangs on them."""
+    names = "\n".join(labelled.file(entry) for entry in labelled.items)
+    return {
+        "name": labelled.base_name,
+        "photographs": len(labelled.items),
+        "names_sha256": hashlib.sha256(names.encode("utf-8", "surrogateescape")).hexdigest(),
+    }
+
+
+def _changes(config: Mapping[str, Any], run: _Run) -> str:
+    """In which sets the files are not those that a run began with; empty where all are."""
+    changes = []
+    for split, sets in (("sets", run.corpus.sets), ("held_out", run.held_out)):
+        before = {one["name"]: one for one in config[split]}
+        now = {one["name"]: one for one in map(_listed, sets)}
+        for name in sorted(before.keys() | now.keys()):
+            was, found = _count(before.get(name)), _count(now.get(name))
+            if was != found:
+                changes.append(f"{name}{' val' if split == 'held_out' else ''}: {was} photographs, now {found}")
+            elif before[name]["names_sha256"] != now[name]["names_sha256"]:
+                changes.append(f"{name}{' val' if split == 'held_out' else ''}: {was} photographs of other names")
+    return ", ".join(changes)
+
+
+def _count(listed: Mapping[str, Any] | None) -> int:
+    return int(listed["photographs"]) if listed else 0

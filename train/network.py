@@ -6,73 +6,110 @@ and sigmoid stay outside, and one network classifies tiles, scans whole frames, 
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from typing import Any
 
 import keras
+import numpy as np
 from keras import ops
 
 from crackedge.edge_runtime.errors import OptionError
 from crackedge.edge_runtime.lattice import WINDOW_CELLS
+from crackedge.train.backbones import BACKBONES
+from crackedge.train.recipe import Recipe
 
 LOGITS = "logit_map"  # name of the layer where the exported network ends
+# Of ImageNet, as Caffe's networks were trained with, and as those of TensorFlow were.
+_CAFFE_MEANS_BGR = np.array([103.939, 116.779, 123.68])
+_MEANS_RGB = 255 * np.array([0.485, 0.456, 0.406])
+_DEVIATIONS_RGB = 255 * np.array([0.229, 0.224, 0.225])
 
 
-def build_network(*, alpha: float, weights: str | Path | None, tile: int = 224) -> keras.Model:
-    """MobileNetV2 with the logit-map head.
+def build_network(recipe: Recipe, *, weights: str | Path | None) -> keras.Model:
+    """The recipe's backbone with the logit-map head.
+
+    All that turns pixels into what the backbone takes is one layer, ``"scale"``.
 
     Args:
-        alpha: width of the backbone.
+        recipe: names the backbone, its width and its preprocessing.
         weights: ``"imagenet"``, a file of backbone weights, the ``model.keras`` of an earlier run, or None for none.
-        tile: edge in pixels that the weights were made for; the network itself takes any multiple of 32.
 
     Returns:
         A model from (N, H, W, 3) float32 in [0, 255] to (N, H/32, W/32, 1) float32 logits.
 
     Raises:
-        OptionError: the weights are missing or of another network.
+        OptionError: the weights are missing or of another network, or the backbone has no block ``train_from``.
     """
     if weights not in (None, "imagenet") and not Path(str(weights)).is_file():
         raise OptionError(f"weights {weights}: no such file; give a file, 'imagenet' or 'none'")
-    if Path(str(weights)).suffix == ".keras":
-        return _earlier(Path(str(weights)), alpha=alpha)
+    earlier = Path(str(weights)) if Path(str(weights)).suffix == ".keras" else None
     pixels = keras.Input((None, None, 3), name="pixels")
-    scaled = keras.layers.Rescaling(1 / 127.5, offset=-1, name="scale")(pixels)
-    try:
-        backbone = keras.applications.MobileNetV2(
-            include_top=False,
-            alpha=alpha,
-            input_shape=(tile, tile, 3),
-            weights=str(weights) if weights is not None else None,
-        )
-    except ValueError as error:
-        raise OptionError(f"weights {weights}: not those of MobileNetV2 with alpha {alpha} ({error})") from error
-    except Exception as error:
-        if weights == "imagenet":
-            raise OptionError(f"weights 'imagenet' could not be downloaded ({error}); give a file or 'none'") from error
-        raise
-    # The same layers on an input of any size: the weights do not depend on it.
-    open_sized = keras.applications.MobileNetV2(
-        include_top=False, alpha=alpha, input_shape=(None, None, 3), weights=None, name="backbone"
-    )
-    open_sized.set_weights(backbone.get_weights())
-    features = open_sized(scaled)
+    features = _backbone(recipe, None if earlier else weights)(_scaled(pixels, recipe))
     logits = keras.layers.Conv2D(1, 1, dtype="float32", name=LOGITS)(features)
-    return keras.Model(pixels, logits, name=_name(alpha))
-
-
-def _earlier(path: Path, *, alpha: float) -> keras.Model:
-    try:
-        network = keras.models.load_model(path, compile=False)
-    except (ValueError, OSError, TypeError, KeyError) as error:
-        raise OptionError(f"weights {path}: Keras cannot read it ({' '.join(str(error).split())[:200]})") from error
-    if network.name != _name(alpha):
-        raise OptionError(f"weights {path}: a network {network.name!r}, and the recipe asks for {_name(alpha)!r}")
+    network = keras.Model(pixels, logits, name=_name(recipe))
+    if earlier:
+        network.set_weights(_earlier(earlier, name=network.name).get_weights())
+    _first_to_learn(network.get_layer("backbone"), recipe.train_from)  # now, not hours later
     return network
 
 
-def _name(alpha: float) -> str:
-    return f"mobilenetv2_{alpha:g}"
+def _backbone(recipe: Recipe, weights: str | Path | None) -> keras.Model:
+    kind = BACKBONES[recipe.backbone]
+    options = {**kind.options, "alpha": recipe.alpha} if kind.has_alpha else dict(kind.options)
+    try:
+        with warnings.catch_warnings(action="ignore"):  # that weights made for 224 pixels go into an input of any size
+            backbone = getattr(keras.applications, kind.application)(
+                include_top=False,
+                input_shape=(None, None, 3),
+                weights=str(weights) if weights is not None else None,
+                name="backbone",
+                **options,
+            )
+    except Exception as error:
+        reason = " ".join(str(error).split())[:300]
+        if weights == "imagenet" and not isinstance(error, ValueError):
+            raise OptionError(f"weights 'imagenet' cannot be downloaded ({reason}); give a file or 'none'") from error
+        raise OptionError(f"weights {weights}: not those of {_name(recipe)} ({reason})") from error
+    if not kind.begins_at:
+        return backbone
+    return keras.Model(backbone.get_layer(kind.begins_at).input, backbone.output, name="backbone")
+
+
+def _scaled(pixels: Any, recipe: Recipe) -> Any:
+    """The pixels as the backbone takes them; in float32, whatever the precision of what follows."""
+    expected = "unit" if recipe.preprocessing == "unit" else BACKBONES[recipe.backbone].pixels
+    if expected == "unit":
+        return keras.layers.Rescaling(1 / 255, dtype="float32", name="scale")(pixels)
+    if expected == "signed":
+        return keras.layers.Rescaling(1 / 127.5, offset=-1.0, dtype="float32", name="scale")(pixels)
+    if expected == "caffe":
+        kernel, bias = np.eye(3)[:, ::-1], -_CAFFE_MEANS_BGR
+    else:
+        kernel, bias = np.diag(1 / _DEVIATIONS_RGB), -_MEANS_RGB / _DEVIATIONS_RGB
+    mixing = keras.layers.Conv2D(3, 1, trainable=False, dtype="float32", name="scale")
+    scaled = mixing(pixels)
+    mixing.set_weights([kernel[None, None], bias])
+    return scaled
+
+
+def _earlier(path: Path, *, name: str) -> keras.Model:
+    network = _read(path, role="weights")
+    if network.name != name:
+        raise OptionError(f"weights {path}: a network {network.name!r}, and the recipe asks for {name!r}")
+    return network
+
+
+def _read(path: Path, *, role: str) -> keras.Model:
+    try:
+        return keras.models.load_model(path, compile=False)
+    except (ValueError, OSError, TypeError, KeyError) as error:
+        raise OptionError(f"{role} {path}: Keras cannot read it ({' '.join(str(error).split())[:200]})") from error
+
+
+def _name(recipe: Recipe) -> str:
+    width = f"_{recipe.alpha:g}" if BACKBONES[recipe.backbone].has_alpha else ""
+    return f"{recipe.backbone}{width}{'_unit' if recipe.preprocessing == 'unit' else ''}"
 
 
 @keras.saving.register_keras_serializable("crackedge")
@@ -94,9 +131,35 @@ class Calibration(keras.layers.Layer):  # type: ignore[misc]
         return logits * ops.exp(self.log_scale) + self.bias
 
 
-def training_model(network: keras.Model) -> keras.Model:
-    """The network with its learnt calibration on top, for :class:`MapLoss`."""
-    return keras.Model(network.input, Calibration(name="calibration")(network.output), name="training")
+def training_model(network: keras.Model, *, teacher: str | Path = "") -> keras.Model:
+    """The network with its learnt calibration on top, for :class:`MapLoss`.
+
+    Args:
+        network: of :func:`build_network`.
+        teacher: the ``model.keras`` of an earlier run, of any backbone, to learn from; empty for none. It looks at the
+            same canvases, and does not learn.
+
+    Returns:
+        A model from pixels to (N, h, w, 2), or with a teacher to (N, h, w, 3), its logits last.
+
+    Raises:
+        OptionError: the teacher is missing, or not such a network.
+    """
+    read = Calibration(name="calibration")(network.output)
+    if teacher:
+        read = keras.layers.Concatenate(name="beside")([read, _teacher(Path(teacher))(network.input, training=False)])
+    return keras.Model(network.input, read, name="training")
+
+
+def _teacher(path: Path) -> keras.Model:
+    if not path.is_file():
+        raise OptionError(f"teacher {path}: no such file; give the model.keras of a training run")
+    network = _read(path, role="teacher")
+    if network.layers[-1].name != LOGITS:
+        raise OptionError(f"teacher {path}: it does not end in a logit map; give the model.keras of a training run")
+    network.trainable = False
+    network.name = "teacher"
+    return network
 
 
 def window_means(logits: Any) -> Any:
@@ -109,17 +172,24 @@ class MapLoss(keras.losses.Loss):  # type: ignore[misc]
     """Cross-entropy of windows (means of 49 logits) and of single cells, each with its weight.
 
     Targets are (N, h, w, 4): probability and weight of the window that starts at a cell, then of the cell itself;
-    see :func:`crackedge.train.canvas.targets`.
+    see :func:`crackedge.train.canvas.targets`. Where a teacher's logits come with the predictions, the target of a
+    window is made of its label and, by ``teacher_share``, of what the teacher thinks of it: of how sure one can be.
     """
 
-    def __init__(self, cell_share: float = 0.3, name: str = "map_loss", **kwargs: Any) -> None:
+    def __init__(
+        self, cell_share: float = 0.3, teacher_share: float = 0.0, name: str = "map_loss", **kwargs: Any
+    ) -> None:
         super().__init__(name=name, reduction="sum_over_batch_size", **kwargs)
-        self.cell_share = cell_share
+        self.cell_share, self.teacher_share = cell_share, teacher_share
 
     def call(self, y_true: Any, y_pred: Any) -> Any:
         """(N,) loss of each canvas."""
         reach = -(WINDOW_CELLS - 1)
-        windows = _cross_entropy(window_means(y_pred[..., :1])[..., 0], y_true[:, :reach, :reach, 0])
+        target = y_true[:, :reach, :reach, 0]
+        if y_pred.shape[-1] == 3:
+            taught = ops.stop_gradient(ops.sigmoid(window_means(y_pred[..., 2:])[..., 0]))
+            target = (1 - self.teacher_share) * target + self.teacher_share * taught
+        windows = _cross_entropy(window_means(y_pred[..., :1])[..., 0], target)
         cells = _cross_entropy(y_pred[..., 1], y_true[..., 2])
         window_loss = ops.sum(windows * y_true[:, :reach, :reach, 1], axis=(1, 2))
         cell_loss = ops.sum(cells * y_true[..., 3], axis=(1, 2))
@@ -127,7 +197,7 @@ class MapLoss(keras.losses.Loss):  # type: ignore[misc]
 
     def get_config(self) -> dict[str, Any]:
         """What the constructor takes."""
-        return {**super().get_config(), "cell_share": self.cell_share}
+        return {**super().get_config(), "cell_share": self.cell_share, "teacher_share": self.teacher_share}
 
 
 def _cross_entropy(logits: Any, target: Any) -> Any:
@@ -150,12 +220,17 @@ def unfreeze(network: keras.Model, *, train_from: str, batch_norm: str) -> None:
     """
     backbone = network.get_layer("backbone")
     backbone.trainable = True
+    first = _first_to_learn(backbone, train_from)
+    for number, layer in enumerate(backbone.layers):
+        frozen_norm = batch_norm == "frozen" and isinstance(layer, keras.layers.BatchNormalization)
+        layer.trainable = number >= first and not frozen_norm
+
+
+def _first_to_learn(backbone: keras.Model, train_from: str) -> int:
     names = [layer.name for layer in backbone.layers]
     first = next((number for number, name in enumerate(names) if name.startswith(train_from)), None)
     if first is None:
         raise OptionError(
             f"train_from {train_from!r}: the backbone has no such block; its layers are {', '.join(names)}"
         )
-    for number, layer in enumerate(backbone.layers):
-        frozen_norm = batch_norm == "frozen" and isinstance(layer, keras.layers.BatchNormalization)
-        layer.trainable = number >= first and not frozen_norm
+    return first

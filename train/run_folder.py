@@ -1,20 +1,30 @@
 """The folder of a training run: the network, what it was made of, how it went.
 
 ``model.keras`` the network (ends in the logit map) · ``config.json`` recipe, data, versions · ``history.jsonl`` one
-line an epoch · ``metrics.json`` figures of each validation set · ``curves.png``.
+line an epoch, ``history.csv`` the same flat, ``tensorboard/`` the same as event files · ``metrics.json`` figures of
+each validation set · ``report.html`` all of it to look at, ``curves.png`` · ``checkpoints/`` the last epochs, to go
+on from.
 """
 
 from __future__ import annotations
 
+import contextlib
+import csv
 import dataclasses
 import json
-from collections.abc import Mapping, Sequence
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+import keras
+
 from crackedge.edge_runtime.errors import DataError, OutputError
+from crackedge.train.recipe import Recipe, SetUse
 
 MODEL, CONFIG, HISTORY, METRICS, CURVES = "model.keras", "config.json", "history.jsonl", "metrics.json", "curves.png"
+REPORT, HISTORY_TABLE, TENSORBOARD, CHECKPOINTS = "report.html", "history.csv", "tensorboard", "checkpoints"
 
 
 def create(path: Path) -> Path:
@@ -27,6 +37,7 @@ def create(path: Path) -> Path:
         path.mkdir(parents=True, exist_ok=True)
         if any(path.iterdir()):
             raise OutputError(f"{path}: is not empty; give another -o, a training run is never overwritten")
+        (path / CHECKPOINTS).mkdir()
     except (FileExistsError, NotADirectoryError) as error:
         raise OutputError(f"{path}: is not a folder; give another -o") from error
     except PermissionError as error:
@@ -34,21 +45,87 @@ def create(path: Path) -> Path:
     return path
 
 
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A file beside ``path`` to write to; it takes its place on disk when the block ends well, and vanishes otherwise.
+
+    Raises:
+        OutputError: it cannot be written: the disk is full, say. What was there before is still there.
+    """
+    part = path.with_name(f"{path.stem}.part{path.suffix}")  # the suffix tells Keras and NumPy what to write
+    try:
+        yield part
+        with part.open("rb") as written:
+            os.fsync(written.fileno())
+        part.replace(path)
+    except OSError as error:
+        raise OutputError(f"{path}: cannot be written ({error.strerror or error})") from error
+    finally:
+        with contextlib.suppress(OSError):
+            part.unlink(missing_ok=True)
+
+
+def write_model(folder: Path, network: keras.Model) -> None:
+    """Write ``model.keras``.
+
+    Raises:
+        OutputError: it cannot be written.
+    """
+    with replacing(folder / MODEL) as part:
+        network.save(part)
+
+
 def write_config(folder: Path, config: Mapping[str, Any]) -> None:
-    """Write ``config.json``; dataclasses are written as objects."""
-    text = json.dumps(config, indent=1, ensure_ascii=False, default=dataclasses.asdict)
-    (folder / CONFIG).write_text(text + "\n", encoding="utf-8")
+    """Write ``config.json``; dataclasses are written as objects.
+
+    Raises:
+        OutputError: it cannot be written.
+    """
+    _write_text(folder / CONFIG, json.dumps(config, indent=1, ensure_ascii=False, default=dataclasses.asdict))
 
 
-def append_history(folder: Path, line: Mapping[str, Any]) -> None:
-    """One epoch's line, on disk before the next epoch begins."""
-    with (folder / HISTORY).open("a", encoding="utf-8") as file:
-        file.write(json.dumps(line) + "\n")
+def write_history(folder: Path, history: Sequence[Mapping[str, Any]]) -> None:
+    """Write ``history.jsonl``, and ``history.csv`` with a column for each number in it: ``val.SET.auc`` and the like.
+
+    Raises:
+        OutputError: they cannot be written.
+    """
+    _write_text(folder / HISTORY, "\n".join(json.dumps(line) for line in history))
+    rows = [dict(_flat(line)) for line in history]
+    columns = list(dict.fromkeys(name for row in rows for name in row))
+    with replacing(folder / HISTORY_TABLE) as part, part.open("w", encoding="utf-8", newline="") as file:
+        table = csv.DictWriter(file, columns)
+        table.writeheader()
+        table.writerows(rows)
+
+
+def log_tensorboard(folder: Path, line: Mapping[str, Any]) -> None:
+    """Add an epoch's numbers to the event files in ``tensorboard/``, where the ``tensorboard`` package is installed.
+
+    Raises:
+        OutputError: they cannot be written.
+    """
+    if find_spec("tensorboard") is None:
+        return
+    from tensorboard.summary import Writer
+
+    try:
+        writer = Writer(str(folder / TENSORBOARD))
+        for name, value in _flat(line):
+            if isinstance(value, int | float):
+                writer.add_scalar(name.replace(".", "/"), value, step=line["epoch"])
+        writer.close()
+    except OSError as error:
+        raise OutputError(f"{folder / TENSORBOARD}: cannot be written ({error.strerror or error})") from error
 
 
 def write_metrics(folder: Path, metrics: Mapping[str, Any]) -> None:
-    """Write ``metrics.json``."""
-    (folder / METRICS).write_text(json.dumps(metrics, indent=1) + "\n", encoding="utf-8")
+    """Write ``metrics.json``.
+
+    Raises:
+        OutputError: it cannot be written.
+    """
+    _write_text(folder / METRICS, json.dumps(metrics, indent=1))
 
 
 def read_config(folder: Path) -> dict[str, Any]:
@@ -66,23 +143,34 @@ def read_config(folder: Path) -> dict[str, Any]:
     return config
 
 
-def draw_curves(folder: Path, history: Sequence[Mapping[str, Any]]) -> None:
-    """``curves.png``: loss over the epochs, and each validation set's AUC or recall."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
+def recipe_of(config: Mapping[str, Any]) -> Recipe:
+    """The recipe that stands in a ``config.json``.
 
-    figure = Figure(figsize=(11, 4), layout="constrained")
-    FigureCanvasAgg(figure)
-    left, right = figure.subplots(1, 2)
-    epochs = [line["epoch"] for line in history]
-    left.plot(epochs, [line["loss"] for line in history], marker=".")
-    left.set(xlabel="epoch", ylabel="training loss")
-    for name in sorted({name for line in history for name in line["val"]}):
-        figures = [line["val"].get(name, {}) for line in history]
-        key = "auc" if any(values.get("auc") is not None for values in figures) else "mean_score"
-        right.plot(epochs, [values.get(key) for values in figures], marker=".", label=f"{name} ({key})")
-    right.set(xlabel="epoch", ylabel="validation")
-    right.legend(fontsize="small")
-    for axes in (left, right):
-        axes.grid(alpha=0.3)
-    figure.savefig(folder / CURVES, dpi=110)
+    Raises:
+        DataError: it was written by a version with other keys.
+    """
+    try:
+        values = dict(config["recipe"])
+        uses = {name: SetUse(**_with_tuples(use)) for name, use in values.pop("data").items()}
+        return Recipe(**_with_tuples(values), data=uses)
+    except (TypeError, KeyError) as error:
+        raise DataError(
+            f"{CONFIG}: not a recipe of this version ({error}); use the version of crackedge that began the run"
+        ) from error
+
+
+def _write_text(path: Path, text: str) -> None:
+    with replacing(path) as part:
+        part.write_text(text + "\n", encoding="utf-8")
+
+
+def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for name, value in values.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{prefix}{name}.")
+        else:
+            yield prefix + name, value
+
+
+def _with_tuples(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}

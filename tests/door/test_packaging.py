@@ -103,6 +103,7 @@ def test_the_wheel_holds_every_file_of_the_four_rooms_and_nothing_else(wheel: Me
 def test_the_wheel_holds_what_is_found_by_name(wheel: Members) -> None:
     assert "crackedge/py.typed" in wheel
     assert "crackedge/train/recipes/nano.toml" in wheel
+    assert "crackedge/train/recipes/data/crackedge.toml" in wheel
     assert wheel["crackedge/edge_runtime/models/nano.tflite"][4:8] == b"TFL3"
     for room in ROOMS:
         assert f"crackedge/{room}/__init__.py" in wheel

@@ -1,0 +1,82 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+pytest.importorskip("keras", reason="the workstation's packages are not installed")
+
+from crackedge.benchmarks.data_sets import read_set
+from crackedge.edge_runtime.lattice import TILE
+from crackedge.train.batches import CanvasBatches, draw_canvas
+from crackedge.train.corpus import Corpus, gather
+from crackedge.train.recipe import Recipe, SetUse
+
+PLAIN = Recipe("plain", augment="flip", canvas_px=TILE, batch=3)
+
+
+def _noise(height: int, width: int, seed: int) -> npt.NDArray[np.uint8]:
+    return np.random.default_rng(seed).integers(0, 256, (height, width, 3)).astype(np.uint8)
+
+
+def _save(path: Path, image: npt.NDArray[np.uint8]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    assert cv2.imwrite(str(path), image[..., ::-1] if image.ndim == 3 else image)
+
+
+def test_plain_tiles_are_the_whole_photograph_mirrored_or_not(tmp_path: Path) -> None:
+    photos = {True: _noise(227, 300, 1), False: _noise(256, 256, 2)}
+    for crack, image in photos.items():
+        _save(tmp_path / "tiles" / "train" / ("crack" if crack else "no_crack") / "0.png", image)
+    corpus = Corpus((read_set(tmp_path / "tiles" / "train"),), (SetUse(smoothing=0.1),))
+    rng = np.random.default_rng(0)
+    seen = set()
+    for _ in range(24):
+        canvas, truth = draw_canvas(corpus, PLAIN, rng)
+        target, weight = truth[0, 0, :2]
+        crack = bool(target > 0.5)
+        assert target == pytest.approx(0.9 if crack else 0.1)
+        assert weight == 1
+        assert truth[..., 1].sum() == 1  # one window, one label
+        whole = cv2.resize(photos[crack], (TILE, TILE), interpolation=cv2.INTER_AREA)
+        mirrored = bool((canvas == whole[:, ::-1]).all())
+        assert mirrored or (canvas == whole).all()
+        seen.add((crack, mirrored))
+    assert len(seen) == 4
+
+
+def test_plain_tiles_of_masked_photographs_are_windows_of_them(tmp_path: Path) -> None:
+    image = _noise(230, 260, 3)
+    mask = np.zeros((230, 260), np.uint8)
+    mask[100:106] = 255
+    for split_set, number in (("masked", 0), ("small", 1)):
+        rows = slice(None) if number == 0 else slice(60, 160)
+        _save(tmp_path / split_set / "train" / "images" / "0.png", image[rows])
+        _save(tmp_path / split_set / "train" / "masks" / "0.png", mask[rows])
+    corpus = Corpus((read_set(tmp_path / "masked" / "train"),), (SetUse(),))
+    rng = np.random.default_rng(0)
+    for _ in range(6):
+        canvas, truth = draw_canvas(corpus, PLAIN, rng)
+        assert truth[0, 0, :2].tolist() == [1, 1]
+        places = [
+            cv2.minMaxLoc(cv2.matchTemplate(image, tile, cv2.TM_SQDIFF))[0]
+            for tile in (canvas, np.ascontiguousarray(canvas[:, ::-1]))
+        ]
+        assert min(places) == pytest.approx(0, abs=1e4)
+        assert max(places) > 1e7
+
+    small = Corpus((read_set(tmp_path / "small" / "train"),), (SetUse(),))
+    canvas, truth = draw_canvas(small, PLAIN, rng)
+    assert canvas.shape == (TILE, TILE, 3)
+    assert truth.shape == (7, 7, 4)
+
+
+def test_batches_of_plain_tiles(photographs: Path) -> None:
+    batches = CanvasBatches(gather(photographs, PLAIN), PLAIN)
+    images, truths = batches[0]
+    assert (images.shape, images.dtype) == ((3, TILE, TILE, 3), np.float32)
+    assert (truths.shape, truths.dtype) == ((3, 7, 7, 4), np.float32)
+    assert (batches[0][0] == images).all()
