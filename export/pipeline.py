@@ -1,39 +1,40 @@
-"""From a training run to a model file that a robot can trust: convert, compare, calibrate, measure, write."""
+"""From a network to model files that a robot can trust: convert, compare, calibrate, measure, write."""
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import importlib.metadata
 import json
-from collections.abc import Callable, Iterator, Sequence
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import cv2
 import keras
-import numpy as np
-import numpy.typing as npt
 
-from crackedge.benchmarks.data_sets import LabelledSet, Skipped, find_sets, pictures
-from crackedge.benchmarks.evaluation import SetLogits, collect_logits
+from crackedge.benchmarks.data_sets import LabelledSet, find_held_out
+from crackedge.edge_runtime import golden
 from crackedge.edge_runtime.card import ModelCard, append_card
-from crackedge.edge_runtime.errors import DataError, ModelError, OutputError
+from crackedge.edge_runtime.errors import CrackedgeError, ModelError, OptionError, OutputError, ProofError
 from crackedge.edge_runtime.frame import Image
-from crackedge.edge_runtime.lattice import TILE
-from crackedge.edge_runtime.model import Model, open_model
-from crackedge.export import parity
-from crackedge.export.calibrate import figures, fit_calibration, halves
-from crackedge.export.convert import convert
+from crackedge.edge_runtime.model import open_model
+from crackedge.export import held_out, parity, variants
+from crackedge.export.convert import QUANTISED, VARIANTS, Log, convert, front_of, with_probability
+from crackedge.export.held_out import Report
+from crackedge.export.origin import Origin, open_origin
+from crackedge.export.parity import Logits
+from crackedge.export.quantisation import PICTURES, quantise
+from crackedge.export.representative import Representative, from_footage, from_sets
 
-ENGINES = ("tiles", "dense")
-_CALIBRATION_TILES = 320
-_PARITY_TILES = 400
+HEADS = ("logit-map", "probability")
+_FEW = 24  # pictures of a set, that prove an int16x8 file: its kernels take half a second for a tile
 
 
 @dataclass(frozen=True, slots=True)
 class Exported:
-    """What an export wrote.
+    """A file that an export wrote.
 
     Attributes:
         path: the model file.
@@ -45,131 +46,354 @@ class Exported:
     size: int
     card: ModelCard
 
+    @property
+    def agreement(self) -> str:
+        """How far it decides as the float32 file does, in a line: the set where it does so least."""
+        by_engine = self.card.quantization_check["sets"]
+        share, name, engine = min(
+            (figures["decisions_equal"], name, engine)
+            for engine, sets in by_engine.items()
+            for name, figures in sets.items()
+        )
+        n = by_engine[engine][name]["n"]
+        return f"on every set at least {share:.1%} of decisions are float32's ({name}, {n} windows, engine {engine})"
 
-def export_run(run_folder: Path, output: Path, **options: Any) -> Exported:
-    """Export the network of a training run; for the options see :func:`export_network`.
 
-    Raises:
-        DataError: not the folder of a training run.
-        ModelError: its network cannot be read.
+@dataclass(frozen=True, slots=True)
+class Export:
+    """What an export came to.
+
+    Attributes:
+        files: what was written.
+        failed: why other variants were not, by variant; where none passes, an error is raised.
+        table: the variants side by side, see :func:`crackedge.export.variants.table`; None for a single one.
+        notes: what was recognised in the source.
+        log: what the converter said, where a variant failed.
     """
-    try:
-        config = json.loads((run_folder / "config.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise DataError(
-            f"{run_folder}: not the folder of a training run ({error}); give what `crackedge train` made"
-        ) from error
-    return export_network(load_network(run_folder), output, config=config, **options)
+
+    files: tuple[Exported, ...]
+    failed: Mapping[str, str]
+    table: Mapping[str, Any] | None
+    notes: tuple[str, ...]
+    log: Path | None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Subject:
+    """A network, and what its files are held against.
+
+    Attributes:
+        name: of the model.
+        network: what Keras computes, with the head that the files shall have.
+        head: that head.
+        config: of the training run.
+        sets: the photographs that were held out.
+        fitting: names of those whose first half gives ranges and calibration: the sets trained on, where any are here.
+        footage: what gives the ranges instead.
+        log: is given what the converter says.
+        report: is told each stage.
+        float32: the flatbuffer of its float32 file.
+        from_keras: how far that is from Keras, for the card.
+        logits: what that says of the photographs.
+    """
+
+    name: str
+    network: keras.Model
+    head: str
+    config: Mapping[str, Any]
+    sets: Sequence[LabelledSet]
+    fitting: frozenset[str]
+    footage: str | None
+    log: Log
+    report: Report
+    float32: bytes = b""
+    from_keras: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    logits: Logits = dataclasses.field(default_factory=dict)
+    _read: dict[int, Representative] = dataclasses.field(default_factory=dict)
+
+    def representative(self, count: int) -> Representative:
+        """About so many pictures from which ranges of activations are read."""
+        if count not in self._read:
+            self.report("calibration pictures")
+            chosen = [one for one in self.sets if one.name in self.fitting]
+            self._read[count] = from_footage(self.footage, count) if self.footage else from_sets(chosen, count)
+        return self._read[count]
+
+    def pictures(self, count: int) -> Sequence[Image]:
+        """The same, of a size that the network takes."""
+        found = self.representative(count)
+        return found.pictures if self.head == "logit-map" else found.tiles()
 
 
 def export_network(
-    network: keras.Model,
+    source: Path,
     output: Path,
     *,
-    config: dict[str, Any],
     data_root: Path,
-    variant: str = "int8",
+    wanted: Sequence[str] = ("int8",),
+    pick: bool = False,
+    calibrate_from: str | None = None,
+    head: str | None = None,
     name: str | None = None,
+    input_range: str | None = None,
+    crack_index: int = 1,
     overwrite: bool = False,
-    report: Callable[[str], None] = lambda _: None,
-) -> Exported:
-    """Write a network as one ``.tflite`` file with its card inside, proven on validation photographs.
+    report: Report = lambda _: None,
+) -> Export:
+    """Write a network as ``.tflite`` files with their cards inside, proven on validation photographs.
+
+    What the converters say is kept, in ``NAME-export.log``, where something fails.
 
     Args:
-        network: ends in the logit map, see :mod:`crackedge.train.network`.
-        output: the file to write.
-        config: ``config.json`` of the training run.
-        data_root: a folder of data sets: ``train`` splits give calibration tiles, ``val`` splits proof and figures.
-        variant: ``"int8"`` or ``"float32"``.
+        source: the folder of a training run, or a Keras file; see :func:`crackedge.export.origin.open_origin`.
+        output: the file to write. Several variants lie beside each other, ``NAME-int8.tflite`` and so on, with
+            ``NAME-variants.json`` and ``.html``.
+        data_root: a folder of data sets, whose ``val`` splits give proof, calibration and figures.
+        wanted: which of :data:`crackedge.export.convert.VARIANTS`.
+        pick: of several, keep only the fastest that was proven, as ``output``.
+        calibrate_from: footage that gives the ranges of activations, in place of the photographs.
+        head: ``"logit-map"``, or ``"probability"`` for the conventional classifier; None takes what the source gives.
         name: of the model; the recipe's unless given.
-        overwrite: replace ``output`` if it exists.
+        input_range: see ``open_origin``.
+        crack_index: see ``open_origin``.
+        overwrite: replace what exists.
         report: called with the name of each stage.
 
     Raises:
-        DataError: no photographs to calibrate or prove with.
-        OutputError: the file exists or cannot be written.
-        ProofError: the conversion failed, or the file computes something else than the network.
+        OptionError: an option has a value that cannot be used.
+        DataError: no photographs to prove it with, or not the folder of a training run.
+        ModelError: the source cannot be read.
+        SourceError: the footage cannot be read.
+        OutputError: a file exists or cannot be written.
+        ProofError: no file computes what the network does, or the calibration pictures are unfit.
     """
-    if output.exists() and not overwrite:
-        raise OutputError(f"{output}: exists already; give another -o, or --overwrite")
-    if not output.parent.is_dir():
-        raise OutputError(f"{output.parent}: no such folder; make it, or give another -o")
-    held_out = find_sets(data_root, split="val")
-    report("convert")
-    ranges = _tiles(_calibration_sets(data_root, held_out, config), _CALIBRATION_TILES)
-    flatbuffer = convert(network, variant=variant, calibration=lambda: _pairs(ranges[0]))
-    report("compare")
-    tiles, labels = _tiles(held_out, _PARITY_TILES)
-    same = parity.compare(network, flatbuffer, tiles, labels, origin=str(output))
-    parity.require(same, variant, origin=str(output))
+    _check_options(wanted, pick=pick, head=head)
+    several = len(wanted) > 1
+    beside = several and not pick
+    targets = {one: output.with_name(f"{output.stem}-{one}.tflite") if beside else output for one in wanted}
+    pages = [output.with_name(f"{output.stem}-variants{suffix}") for suffix in (".json", ".html")] if several else []
+    _check_outputs([*targets.values(), *pages], overwrite=overwrite)
+    report("reading the network")
+    origin = open_origin(source, input_range=input_range, crack_index=crack_index)
+    log = output.with_name(f"{output.stem}-export.log")
+    said: list[str] = []
+    with _workshop(output, log, said) as folder:
+        subject = _subject(
+            origin,
+            data_root,
+            head=head,
+            name=name,
+            footage=calibrate_from,
+            wanted=wanted,
+            log=said.append,
+            report=report,
+            output=output,
+        )
+        made, failed = _make_all(subject, wanted, folder, output)
+        table = None
+        if several:
+            report("measuring the variants")
+            table = variants.table({one: (file.card, file.path) for one, file in made.items()}, failed)
+            if pick:
+                best = variants.fastest(table)
+                made = {best: made[best]}
+            for page, text in zip(pages, (json.dumps(table, indent=1) + "\n", variants.to_html(table)), strict=True):
+                (folder / page.name).write_text(text, encoding="utf-8")
+                (folder / page.name).replace(page)
+        files = tuple(Exported(file.path.replace(targets[one]), file.size, file.card) for one, file in made.items())
+    _keep(log, said if failed else [])
+    return Export(files, failed, table, origin.notes, log if failed else None)
 
-    card = _card(config, variant, name or str(config["recipe"]["name"]), same)
-    part = output.with_name(f".{output.name}.part")
+
+def _check_options(wanted: Sequence[str], *, pick: bool, head: str | None) -> None:
+    if not wanted or len(set(wanted)) < len(wanted) or not set(wanted) <= set(VARIANTS):
+        raise OptionError(f"variants {', '.join(wanted) or 'none'}: expected some of {', '.join(VARIANTS)}, each once")
+    if pick and len(wanted) == 1:
+        raise OptionError("one variant: there is nothing to pick from; give several variants")
+    if head not in (None, *HEADS):
+        raise OptionError(f"head {head!r}: expected one of {', '.join(HEADS)}")
+
+
+def _check_outputs(paths: Sequence[Path], *, overwrite: bool) -> None:
+    folder = paths[0].parent
+    if not folder.is_dir():
+        raise OutputError(f"{folder}: no such folder; make it, or give another -o")
+    for path in paths:
+        if path.exists() and not overwrite:
+            raise OutputError(f"{path}: exists already; give another -o, or --overwrite")
+
+
+@contextlib.contextmanager
+def _workshop(output: Path, log: Path, said: Sequence[str]) -> Iterator[Path]:
+    """A hidden folder beside the output, where files are made before they take their place; then nothing is left of it.
+
+    Where a proof fails, what was said until then goes into the log, and the error says so.
+    """
     try:
-        part.write_bytes(append_card(flatbuffer, card))
-        card = _measured(open_model(part), card, held_out, _trained(config), report)
-        part.write_bytes(append_card(flatbuffer, card))
-        card = open_model(part).card
-        part.replace(output)
+        with tempfile.TemporaryDirectory(prefix=f".{output.stem}-", dir=output.parent) as folder:
+            yield Path(folder)
+    except (ProofError, ModelError) as error:  # a file was made, and it is wrong, or the interpreter does not run it
+        _keep(log, said)
+        raise ProofError(f"{error}; what the converter said stands in {log}" if said else str(error)) from error
+    except CrackedgeError:  # some of them are OSErrors
+        raise
     except OSError as error:
         raise OutputError(f"{output}: cannot be written ({error.strerror or error})") from error
-    finally:
-        part.unlink(missing_ok=True)
-    return Exported(output, output.stat().st_size, card)
 
 
-def load_network(folder: Path) -> keras.Model:
-    """The network of a training run.
+def _keep(log: Path, said: Sequence[str]) -> None:
+    """Write the log, or remove that of an earlier try. A disk that is full shall not hide what failed."""
+    with contextlib.suppress(OSError):
+        if said:
+            log.write_text("\n".join(said), encoding="utf-8")
+        else:
+            log.unlink(missing_ok=True)
+
+
+def _subject(
+    origin: Origin,
+    data_root: Path,
+    *,
+    head: str | None,
+    name: str | None,
+    footage: str | None,
+    wanted: Sequence[str],
+    log: Log,
+    report: Report,
+    output: Path,
+) -> _Subject:
+    """The network with its float32 file, which is held against Keras, so that others can be held against it."""
+    head = head or origin.head
+    if head == "logit-map" and origin.head == "probability":
+        raise OptionError(f"head 'logit-map': {'; '.join(origin.notes)}")
+    network = origin.network if head == origin.head else with_probability(origin.network)
+    sets = find_held_out(data_root, origin.config.get("split_inside", {}))
+    trained = {one["name"] for one in origin.config["sets"]} & {one.name for one in sets}
+    subject = _Subject(
+        name=name or str(origin.config["recipe"]["name"]),
+        network=network,
+        head=head,
+        config=origin.config,
+        sets=sets,
+        fitting=frozenset(trained or {one.name for one in sets}),
+        footage=footage,
+        log=log,
+        report=report,
+    )
+    if set(wanted) & set(QUANTISED):
+        subject.representative(PICTURES[0])  # the sooner it is refused, the better
+    report("float32")
+    float32 = convert(network, variant="float32", head=head, pictures=(), log=log)
+    if head == "logit-map":
+        parity.require_any_size(float32, origin=str(output))
+    from_keras = parity.require_same(network, float32, head=head, origin=str(output))
+    logits = held_out.collect(float32, _card(subject, "float32"), sets, report)
+    return dataclasses.replace(subject, float32=float32, from_keras=from_keras, logits=logits)
+
+
+def _make_all(
+    subject: _Subject, wanted: Sequence[str], folder: Path, output: Path
+) -> tuple[dict[str, Exported], dict[str, str]]:
+    """The files of all variants that can be proven, and why the others cannot.
 
     Raises:
-        ModelError: there is none, or Keras cannot read it.
+        ProofError: none can.
     """
-    path = folder / "model.keras"
-    if not path.is_file():
-        raise ModelError(f"{path}: no such file; give the folder that `crackedge train` made")
-    try:
-        return keras.models.load_model(path, compile=False)
-    except (ValueError, OSError, TypeError, KeyError) as error:
-        raise ModelError(
-            f"{path}: Keras {keras.__version__} cannot read it ({' '.join(str(error).split())[:200]})"
-        ) from error
+    made: dict[str, Exported] = {}
+    failed: dict[str, str] = {}
+    for variant in wanted:
+        try:
+            flatbuffer, card = _make(subject, variant)
+            path = folder / f"{variant}.tflite"
+            path.write_bytes(append_card(flatbuffer, card))
+            made[variant] = Exported(path, path.stat().st_size, open_model(path).card)
+        except (ProofError, ModelError) as error:  # noqa: PERF203 - each variant stands for itself
+            failed[variant] = str(error)
+    if not made:
+        raise ProofError(f"{output}: nothing was written; {'; '.join(failed.values())}")
+    return made, failed
 
 
-def _measured(
-    model: Model, card: ModelCard, held_out: Sequence[LabelledSet], trained: set[str], report: Callable[[str], None]
-) -> ModelCard:
-    """The card with calibration and figures.
+def _make(subject: _Subject, variant: str) -> tuple[bytes, ModelCard]:
+    """One variant's flatbuffer and card.
 
-    Of the sets that were trained on, one half of the held-out photographs gives the calibration and the other the
-    figures; the other sets only give figures, whole.
+    Raises:
+        ProofError: it cannot be made, or does not compute what the network does.
+        ModelError: the interpreter does not run it.
     """
-    calibration: dict[str, Any] = {}
-    metrics: dict[str, Any] = {}
-    for engine in ENGINES:
-        report(f"calibrate {engine}")
-        logits = collect_logits(model, held_out, engine=engine)
-        for_fit: list[SetLogits] = []
-        for_figures: list[SetLogits] = []
-        for one in logits:
-            if one.name in trained:
-                first, second = halves(one)
-                for_fit.append(first)
-                for_figures.append(second)
-            else:
-                for_figures.append(one)
-        calibration[engine] = fit_calibration(for_fit or for_figures)
-        point = calibration[engine].operating_points[card.default]
-        metrics[engine] = figures(for_figures, calibration[engine], point)
-    return dataclasses.replace(card, calibration=calibration, metrics=metrics)
+    subject.report(variant)
+    card = _card(subject, variant)
+    check: dict[str, Any] = {"tolerance": parity.TOLERANCE, "float32_file": dict(subject.from_keras)}
+    if variant == "int8":
+        quantised = quantise(
+            subject.network,
+            head=subject.head,
+            pictures=subject.pictures,
+            judge=lambda flatbuffer: _judge(subject, flatbuffer, card),
+            log=subject.log,
+        )
+        judged = quantised.judged
+        check["measures"] = list(quantised.measures)
+        check["worst_layers"] = [layer.as_dict() for layer in quantised.worst_layers]
+    elif variant == "float32":
+        judged = _judge(subject, subject.float32, card)
+    else:
+        pictures = subject.pictures(PICTURES[0]) if variant in QUANTISED else ()
+        made = convert(subject.network, variant=variant, head=subject.head, pictures=pictures, log=subject.log)
+        judged = _judge(subject, made, card)
+    if judged.faults:
+        tried = "; ".join(one["measure"] for one in check.get("measures", ()))
+        raise ProofError(
+            f"{variant}: does not decide as the network does ({'; '.join(judged.faults[:3])})"
+            f"{f', after {tried}' if tried else ''}; take another variant, or --calibrate-from the mission's footage"
+        )
+    if variant in QUANTISED:
+        check["calibrated_on"] = subject.representative(PICTURES[0]).source
+    check["sets"] = {
+        engine: {name: agreement.as_dict() for name, agreement in sets.items()}
+        for engine, sets in judged.agreements.items()
+    }
+    return judged.flatbuffer, dataclasses.replace(
+        card,
+        calibration=judged.calibration,
+        metrics=held_out.measure(judged.logits, judged.calibration, subject.fitting, card.default),
+        quantization_check=check,
+        golden=golden.record(judged.flatbuffer, quantised=not variant.startswith("float"), origin=variant),
+    )
 
 
-def _card(config: dict[str, Any], variant: str, name: str, same: parity.Parity) -> ModelCard:
-    recipe = config["recipe"]
+def _judge(subject: _Subject, flatbuffer: bytes, card: ModelCard) -> parity.Judged:
+    """Hold a file against the contract and the float32 file.
+
+    Raises:
+        ProofError: its input or its graph is not what its card says.
+        ModelError: it does not run.
+    """
+    variant = card.quantization
+    parity.require_front(flatbuffer, front_of(subject.network, variant=variant, head=subject.head), origin=variant)
+    if subject.head == "logit-map":
+        parity.require_any_size(flatbuffer, origin=variant)
+    sets, reference = subject.sets, subject.logits
+    if variant == "int16x8":
+        sets = [dataclasses.replace(one, items=one.items[:: -(-len(one.items) // _FEW)]) for one in subject.sets]
+        reference = held_out.collect(subject.float32, _card(subject, "float32"), sets, subject.report)
+    logits = reference if flatbuffer is subject.float32 else held_out.collect(flatbuffer, card, sets, subject.report)
+    calibration = held_out.calibrate(subject.logits if variant == "int16x8" else logits, subject.fitting)
+    return parity.judge(flatbuffer, logits, calibration, card.default, reference=reference)
+
+
+def _card(subject: _Subject, variant: str) -> ModelCard:
+    """The card, but for what has to be measured."""
+    config, recipe = subject.config, subject.config["recipe"]
+    width = f" alpha {recipe['alpha']:g}" if str(recipe["backbone"]).startswith("mobilenet") else ""
+    trained_here = subject.fitting < {one.name for one in subject.sets}
     return ModelCard(
-        name=name,
+        name=subject.name,
         version=str(config.get("version", "1")),
+        head=subject.head,
         quantization=variant,
-        backbone=f"{recipe['backbone']} alpha {recipe['alpha']:g}",
+        input_dtype=front_of(subject.network, variant=variant, head=subject.head).dtype,
+        backbone=f"{recipe['backbone']}{width}",
         data_sets=tuple(
             {
                 "name": one["name"],
@@ -178,54 +402,13 @@ def _card(config: dict[str, Any], variant: str, name: str, same: parity.Parity) 
             }
             for one in config["sets"]
         ),
-        quantization_check=same.as_dict(),
         tools={
             **config.get("tools", {}),
             "crackedge": importlib.metadata.version("crackedge"),
             "tensorflow": importlib.metadata.version("tensorflow"),
         },
-        notes="Calibrated on the first half, in the order of names, of the validation photographs of the sets trained "
-        "on; their figures are from the second half, those of other sets from all of it. "
+        notes=f"Calibrated on the first half, in the order of names, of the validation photographs of "
+        f"{', '.join(sorted(subject.fitting))}; their figures are from the second half"
+        f"{', those of other sets from all of it' if trained_here else ''}. "
         f"Pretrained weights: {config.get('weights')}",
     )
-
-
-def _calibration_sets(data_root: Path, held_out: list[LabelledSet], config: dict[str, Any]) -> list[LabelledSet]:
-    """The sets that the network was trained on, or those held out where only they are at hand."""
-    try:
-        trained = [one for one in find_sets(data_root, split="train") if one.base_name in _trained(config)]
-        return trained or held_out
-    except DataError:
-        return held_out
-
-
-def _trained(config: dict[str, Any]) -> set[str]:
-    return {one["name"] for one in config["sets"]}
-
-
-def _tiles(sets: Sequence[LabelledSet], wanted: int) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.bool_]]:
-    """About ``wanted`` windows, evenly over sets and, in each, over its list of files.
-
-    Raises:
-        DataError: the sets have no windows.
-    """
-    tiles: list[Image] = []
-    labels: list[bool] = []
-    for one in sets:
-        share = max(1, wanted // len(sets))
-        step = max(1, len(one.items) // share)
-        skipped: list[Skipped] = []
-        for _, picture in pictures(dataclasses.replace(one, items=one.items[::step]), skipped):
-            for window in picture.windows[:1]:
-                tiles.append(picture.image[window.y : window.y + TILE, window.x : window.x + TILE])
-                labels.append(window.crack)
-    if not tiles:
-        raise DataError("the data sets hold no usable window; calibration and proof need some")
-    return np.stack(tiles), np.array(labels, np.bool_)
-
-
-def _pairs(tiles: npt.NDArray[np.uint8]) -> Iterator[Image]:
-    """Each tile, some of them darker or brighter: a robot's light is not the data set's."""
-    for number, tile in enumerate(tiles):
-        gain = (1.0, 0.6, 1.0, 1.4)[number % 4]
-        yield tile if gain == 1.0 else np.asarray(cv2.convertScaleAbs(tile, alpha=gain), np.uint8)

@@ -5,129 +5,293 @@ import shutil
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import cv2
 import numpy as np
 import pytest
+from click.testing import CliRunner
 
 pytest.importorskip("tensorflow", reason="the workstation's packages are not installed")
 
-from crackedge.edge_runtime.errors import CrackedgeError, OutputError, ProofError
-from crackedge.edge_runtime.interpreter import Interpreter
+from crackedge.cli import cli
+from crackedge.edge_runtime.engine import DenseEngine, TilesEngine
+from crackedge.edge_runtime.errors import CrackedgeError, OptionError, OutputError, ProofError
+from crackedge.edge_runtime.golden import picture
 from crackedge.edge_runtime.model import open_model
-from crackedge.export import parity
-from crackedge.export.pipeline import export_run
+from crackedge.export import variants
+from crackedge.export.convert import VARIANTS
+from crackedge.export.pipeline import export_network
 
 Crackedge = Callable[..., "subprocess.CompletedProcess[str]"]
+DarkNetwork = Callable[..., Any]
+WriteRun = Callable[..., Path]
 
 
-def _write_run(folder: Path, *, gain: float) -> Path:
-    """A run folder as training leaves it, with a network that sees darkness: cheap, and its answers are known."""
-    import keras
-
-    pixels = keras.Input((None, None, 3))
-    scaled = keras.layers.Rescaling(1 / 127.5, offset=-1, name="scale")(pixels)
-    cells = keras.layers.AveragePooling2D(32)(scaled)
-    head = keras.layers.Conv2D(1, 1, name="logit_map")
-    network = keras.Model(pixels, head(cells))
-    head.set_weights([np.full((1, 1, 3, 1), -gain), np.array([0.5])])
-    folder.mkdir()
-    network.save(folder / "model.keras")
-    sets = [
-        {"name": name, "photographs": 12, "licence": "CC0", "source": "drawn"} for name in ("tiles", "masked", "boxed")
-    ]
-    recipe = {"name": "tiny", "backbone": "darkness", "alpha": 1.0}
-    (folder / "config.json").write_text(json.dumps({"recipe": recipe, "sets": sets, "weights": None, "tools": {}}))
-    return folder
+@pytest.fixture
+def able_run(write_run: WriteRun, dark_network: DarkNetwork) -> Path:
+    return write_run(dark_network())
 
 
-@pytest.fixture(scope="session")
-def able_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return _write_run(tmp_path_factory.mktemp("able") / "run", gain=4.0)
+@pytest.fixture
+def instant_cost(monkeypatch: pytest.MonkeyPatch) -> None:
+    """int8 is said to be the fastest; measuring has its own test."""
+
+    def cost(path: Path) -> dict[str, Any]:
+        frame_ms = {"int8": 10.0, "int16x8": None}.get(path.stem, 20.0)
+        return {"tile_ms": 1.0, "frame_ms": frame_ms, "peak_memory_mib": 100, "accelerated": 1.0}
+
+    monkeypatch.setattr(variants, "cost", cost)
 
 
-@pytest.fixture(scope="session")
-def exported(
-    able_run: Path, photographs: Path, crackedge: Crackedge, tmp_path_factory: pytest.TempPathFactory
-) -> dict[str, Path]:
-    """The run in both variants: one by the command that people type, one by the function behind it."""
-    folder = tmp_path_factory.mktemp("exported")
-    paths = {variant: folder / f"tiny_{variant}.tflite" for variant in ("int8", "float32")}
-    done = crackedge("export", str(able_run), "--data-root", str(photographs), "-o", str(paths["int8"]))
+def test_the_command_writes_one_proven_int8_file(
+    able_run: Path, photographs: Path, crackedge: Crackedge, tmp_path: Path
+) -> None:
+    output = tmp_path / "tiny.tflite"
+    done = crackedge("export", str(able_run), "--data-root", str(photographs), "-o", str(output))
     assert done.returncode == 0, done.stderr
-    export_run(able_run, paths["float32"], data_root=photographs, variant="float32")
-    return paths
+    assert done.stdout.startswith(f"{output}: 0.0")
+    assert "% of decisions are float32's (" in done.stdout
+    assert "Traceback" not in done.stderr
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["run", "tiny.tflite"], "no log, no unfinished file"
+    card = open_model(output).card
+    assert (card.head, card.quantization, card.input_dtype) == ("logit-map", "int8", "uint8")
+    assert {one["name"] for one in card.data_sets} == {"tiles", "masked", "boxed"}
+    assert set(card.metrics["dense"]) == {"tiles", "masked", "boxed"}
+    assert card.golden["vectors"]
+    check = card.quantization_check
+    assert check["sets"]["dense"]["tiles"]["n"] == 12
+    assert check["sets"]["tiles"]["masked"]["decisions_equal"] > 0.9
+    assert check["measures"] == [{"measure": "4 calibration pictures", "faults": []}]
+    assert check["calibrated_on"] == "first half of the validation photographs of boxed, masked, tiles"
+    assert check["worst_layers"][0]["steps"] > 0
+    assert check["float32_file"]["largest_difference"] < 1e-3
+
+    other = crackedge("export", str(able_run), "--data-root", str(photographs), "-o", str(output))
+    assert other.returncode == 1
+    assert other.stderr.strip().endswith("tiny.tflite: exists already; give another -o, or --overwrite")
 
 
-def test_the_int8_file_keeps_the_contract(exported: dict[str, Path]) -> None:
-    model = open_model(exported["int8"])
-    assert model.card.head == "logit-map"
-    assert model.card.quantization == "int8"
-    assert set(model.card.calibration) == {"tiles", "dense"}
-    assert {one["name"] for one in model.card.data_sets} == {"tiles", "masked", "boxed"}
-    assert set(model.card.metrics["dense"]) == {"tiles", "masked", "boxed"}
-    network = Interpreter(model.flatbuffer, threads=1, origin="tiny")
-    assert network.input_dtype == "uint8"
-    for batch, height, width in ((3, 224, 224), (1, 448, 672), (1, 256, 224)):
-        network.resize(batch, height, width)
-        network.input()[:] = 127
-        assert network.invoke().shape == (batch, height // 32, width // 32, 1)
+def test_all_variants_side_by_side(
+    able_run: Path, photographs: Path, tmp_path: Path, instant_cost: None, dark_network: DarkNetwork
+) -> None:
+    made = export_network(able_run, tmp_path / "tiny.tflite", data_root=photographs, wanted=VARIANTS)
+    assert made.failed == {}
+    assert {file.path.name for file in made.files} == {f"tiny-{variant}.tflite" for variant in VARIANTS}
+    table = json.loads((tmp_path / "tiny-variants.json").read_text())
+    assert table == json.loads(json.dumps(made.table))
+    assert [one["variant"] for one in table["variants"]] == list(VARIANTS)
+    assert "<table>" in (tmp_path / "tiny-variants.html").read_text()
+    image = picture(5, 300, 410)  # no multiple of 32
+    expected = np.asarray(dark_network()(_padded(image)[None].astype(np.float32)))[0, :, :, 0]
+    for file in made.files:
+        model = open_model(file.path)
+        assert model.card.quantization == file.path.stem.removeprefix("tiny-")
+        assert model.card.input_dtype == ("int16" if "int16" in file.path.stem else "uint8")
+        assert np.abs(DenseEngine(model, threads=1)(image).cell_logits - expected).max() < 0.2
+        tiles = TilesEngine(model, threads=1)(image)
+        assert np.abs(tiles.cell_logits - expected).max() < 0.2
 
 
-def test_the_float_file_computes_what_keras_does(exported: dict[str, Path], able_run: Path) -> None:
+def _padded(image: Any) -> Any:
+    return cv2.copyMakeBorder(image, 0, -image.shape[0] % 32, 0, -image.shape[1] % 32, cv2.BORDER_REFLECT_101)
+
+
+def test_pick_keeps_the_fastest_alone(able_run: Path, photographs: Path, tmp_path: Path, instant_cost: None) -> None:
+    output = tmp_path / "tiny.tflite"
+    made = export_network(able_run, output, data_root=photographs, wanted=("float32", "int8"), pick=True)
+    assert [file.path for file in made.files] == [output]
+    assert open_model(output).card.quantization == "int8"
+    names = sorted(path.name for path in tmp_path.iterdir())
+    assert names == ["run", "tiny-variants.html", "tiny-variants.json", "tiny.tflite"]
+    assert made.table is not None
+    assert len(made.table["variants"]) == 2
+
+
+@pytest.mark.parametrize("variant", ["int8", "float16", "int16x8"])
+def test_the_conventional_head_runs_on_tiles(able_run: Path, photographs: Path, tmp_path: Path, variant: str) -> None:
+    output = tmp_path / "tiny.tflite"
+    export_network(able_run, output, data_root=photographs, wanted=(variant,), head="probability")
+    model = open_model(output)
+    assert model.card.head == "probability"
+    assert model.card.input_dtype == {"int8": "uint8", "float16": "float32", "int16x8": "int16"}[variant]
+    assert set(model.card.calibration) == set(model.card.metrics) == {"tiles"}
+    scan = TilesEngine(model, threads=1)
+    assert scan(np.full((224, 224, 3), 80, np.uint8)).window_logits[0, 0] > 1
+    assert scan(np.full((224, 224, 3), 180, np.uint8)).window_logits[0, 0] < -1
+
+
+def test_footage_calibrates_in_place_of_photographs(able_run: Path, photographs: Path, tmp_path: Path) -> None:
+    output = tmp_path / "tiny.tflite"
+    footage = "scene:concrete?seed=3&frames=20&size=480x448"
+    made = export_network(able_run, output, data_root=photographs, calibrate_from=footage)
+    check = made.files[0].card.quantization_check
+    assert check["calibrated_on"].startswith("80 pieces of 20 of the 20 frames of ")
+
+
+def test_a_foreign_classifier_says_what_was_made_of_it(photographs: Path, tmp_path: Path, crackedge: Crackedge) -> None:
     import keras
 
-    network = keras.models.load_model(able_run / "model.keras", compile=False)
-    image = np.random.default_rng(3).integers(0, 256, (1, 320, 448, 3), dtype=np.uint8)
-    interpreter = Interpreter(open_model(exported["float32"]).flatbuffer, threads=1, origin="tiny")
-    interpreter.resize(1, 320, 448)
-    interpreter.input()[:] = image
-    assert interpreter.invoke() == pytest.approx(network.predict_on_batch(image.astype(np.float32)), abs=1e-3)
+    network = keras.Sequential(
+        [
+            keras.Input((224, 224, 3)),
+            keras.layers.AveragePooling2D(32),
+            keras.layers.GlobalAveragePooling2D(),
+            keras.layers.Dense(1, activation="sigmoid"),
+        ]
+    )
+    network.layers[-1].set_weights([np.full((3, 1), -8 / 3), np.array([4.0])])
+    network.save(tmp_path / "theirs.keras")
+    arguments = ["export", str(tmp_path / "theirs.keras"), "--data-root", str(photographs), "--input-range", "0..1"]
+    done = crackedge(*arguments, "-o", str(tmp_path / "x.tflite"), "--variants", "float32")
+    assert done.returncode == 0, done.stderr
+    assert "turned into a logit map" in done.stderr
+    card = open_model(tmp_path / "x.tflite").card
+    assert card.head == "logit-map"
+    assert set(card.calibration) == {"tiles", "dense"}
+    assert card.notes.startswith("Calibrated on the first half")
 
 
-def test_a_network_whose_answers_drown_in_rounding_is_refused(photographs: Path, tmp_path: Path) -> None:
-    run = _write_run(tmp_path / "run", gain=1e-3)
-    with pytest.raises(ProofError, match="does not compute"):
-        export_run(run, tmp_path / "x.tflite", data_root=photographs)
-    assert list(tmp_path.iterdir()) == [run], "no half-written file"
+def _refused(error: type[CrackedgeError], match: str, source: Path, folder: Path, **options: Any) -> str:
+    """An export that is refused in one line and leaves nothing but its log."""
+    before = set(folder.iterdir())
+    with pytest.raises(error, match=match) as caught:
+        export_network(source, folder / "x.tflite", **options)
+    assert "\n" not in str(caught.value)
+    assert set(folder.iterdir()) - before <= {folder / "x-export.log"}, "no half-written file"
+    return str(caught.value)
 
 
-def test_an_existing_file_is_left_alone(exported: dict[str, Path], able_run: Path, photographs: Path) -> None:
-    before = exported["int8"].read_bytes()
-    with pytest.raises(OutputError, match="--overwrite"):
-        export_run(able_run, exported["int8"], data_root=photographs)
-    assert exported["int8"].read_bytes() == before
+def test_a_network_whose_answers_drown_in_rounding_is_refused(
+    write_run: WriteRun, dark_network: DarkNetwork, photographs: Path, tmp_path: Path
+) -> None:
+    run = write_run(dark_network(middle=_drown))
+    message = _refused(ProofError, "int8: does not decide as the network does", run, tmp_path, data_root=photographs)
+    assert "decisions differ" in message
+    assert "after 4 calibration pictures" in message
+    assert message.endswith(f"what the converter said stands in {tmp_path / 'x-export.log'}")
+    assert (tmp_path / "x-export.log").read_text().strip()
+
+
+def _drown(cells: Any) -> Any:
+    """Adds and takes away again what leaves nothing of the cells in eight bits."""
+    import keras
+
+    high = keras.layers.Rescaling(1.0, offset=1000.0)(cells)
+    return keras.layers.Rescaling(1.0, offset=-1000.0)(keras.layers.MaxPooling2D(1)(high))
+
+
+def test_the_command_ends_with_5_where_a_proof_failed(
+    write_run: WriteRun, dark_network: DarkNetwork, photographs: Path, tmp_path: Path, crackedge: Crackedge
+) -> None:
+    run = write_run(dark_network(middle=_drown))
+    arguments = ["export", str(run), "--data-root", str(photographs), "-o", str(tmp_path / "x.tflite")]
+    done = crackedge(*arguments)
+    assert done.returncode == 5
+    last = done.stderr.strip().splitlines()[-1]
+    assert last.startswith(f"crackedge: {tmp_path / 'x.tflite'}: nothing was written; int8: does not decide")
+    assert not (tmp_path / "x.tflite").exists()
+
+
+def test_a_variant_that_fails_stands_in_the_table(
+    write_run: WriteRun, dark_network: DarkNetwork, photographs: Path, tmp_path: Path, instant_cost: None
+) -> None:
+    run = write_run(dark_network(middle=_drown))
+    arguments = ["export", str(run), "--data-root", str(photographs), "-o", str(tmp_path / "x.tflite")]
+    done = CliRunner().invoke(cli, [*arguments, "--variants", "int8, float32"], standalone_mode=False)
+    assert done.return_value == 5
+    assert "int8 failed: int8: does not decide as the network does" in done.output
+    assert f"{tmp_path / 'x-export.log'}: what the converter said" in done.output
+    table = json.loads((tmp_path / "x-variants.json").read_text())
+    assert [one["failed"] is None for one in table["variants"]] == [True, False]
+    names = sorted(path.name for path in tmp_path.glob("x*"))
+    assert names == ["x-export.log", "x-float32.tflite", "x-variants.html", "x-variants.json"]
+    again = CliRunner().invoke(
+        cli, [*arguments, "--variants", "int8,float32", "--pick", "--overwrite"], standalone_mode=False
+    )
+    assert again.return_value == 0, "one was proven, and one is kept"
+    assert open_model(tmp_path / "x.tflite").card.quantization == "float32"
+
+
+def test_a_graph_with_a_baked_size_is_no_logit_map(
+    write_run: WriteRun, dark_network: DarkNetwork, photographs: Path, tmp_path: Path
+) -> None:
+    import keras
+
+    def through_a_list(cells: Any) -> Any:
+        return keras.layers.Reshape((7, 7, 3))(keras.layers.Reshape((147,))(keras.layers.CenterCrop(7, 7)(cells)))
+
+    run = write_run(dark_network(middle=through_a_list))
+    _refused(ProofError, "a size is baked into its graph", run, tmp_path, data_root=photographs)
+
+
+def test_unfit_calibration_pictures_are_refused(able_run: Path, photographs: Path, tmp_path: Path) -> None:
+    root = tmp_path / "photographs"
+    shutil.copytree(photographs / "tiles" / "val" / "crack", root / "tiles" / "val" / "crack")
+    _refused(ProofError, "only tiles with cracks.*give sets that have them$", able_run, tmp_path, data_root=root)
+    assert not (tmp_path / "x-export.log").exists(), "nothing was converted"
+    noise = tmp_path / "noise"
+    noise.mkdir()
+    rng = np.random.default_rng(4)
+    for number in range(16):
+        cv2.imwrite(str(noise / f"{number}.png"), rng.integers(0, 256, (224, 224, 3), dtype=np.uint8))
+    _refused(ProofError, "noise, or blank", able_run, tmp_path, data_root=photographs, calibrate_from=str(noise))
+
+
+@pytest.mark.parametrize(
+    ("options", "match"),
+    [
+        ({"wanted": ("int4",)}, "variants int4: expected some of int8, float32, float16, dynamic, int16x8, each once"),
+        ({"wanted": ()}, "variants none"),
+        ({"wanted": ("int8", "int8")}, "each once"),
+        ({"pick": True}, "nothing to pick from"),
+        ({"head": "boxes"}, "head 'boxes': expected one of logit-map, probability"),
+    ],
+)
+def test_options_that_cannot_be(tmp_path: Path, options: dict[str, Any], match: str) -> None:
+    with pytest.raises(OptionError, match=match):
+        export_network(tmp_path / "run", tmp_path / "x.tflite", data_root=tmp_path, **options)
+
+
+@pytest.mark.parametrize(
+    ("there", "options"),
+    [
+        ("x.tflite", {}),
+        ("x-int8.tflite", {"wanted": ("float32", "int8")}),
+        ("x-variants.html", {"wanted": ("float32", "int8"), "pick": True}),
+    ],
+)
+def test_what_exists_is_left_alone(tmp_path: Path, there: str, options: dict[str, Any]) -> None:
+    (tmp_path / there).write_text("mine")
+    with pytest.raises(OutputError, match=f"{there}: exists already; give another -o, or --overwrite"):
+        export_network(tmp_path / "run", tmp_path / "x.tflite", data_root=tmp_path, **options)
+    assert (tmp_path / there).read_text() == "mine"
+    with pytest.raises(OutputError, match="no such folder; make it"):
+        export_network(tmp_path / "run", tmp_path / "none" / "x.tflite", data_root=tmp_path, **options)
 
 
 @pytest.mark.parametrize("damage", ["config.json", "model.keras"])
 def test_what_is_no_run_folder_is_refused(able_run: Path, photographs: Path, tmp_path: Path, damage: str) -> None:
-    shutil.copytree(able_run, tmp_path / "run")
-    (tmp_path / "run" / damage).unlink()
-    with pytest.raises(CrackedgeError, match=str(tmp_path / "run")):
-        export_run(tmp_path / "run", tmp_path / "x.tflite", data_root=photographs)
-    assert list(tmp_path.glob("*.tflite")) == []
+    (able_run / damage).unlink()
+    _refused(CrackedgeError, str(able_run), able_run, tmp_path, data_root=photographs)
 
 
-def test_a_file_that_computes_something_else_is_not_let_through(exported: dict[str, Path], able_run: Path) -> None:
+def test_a_plain_tile_model_cannot_become_a_logit_map(photographs: Path, tmp_path: Path) -> None:
     import keras
 
-    network = keras.models.load_model(able_run / "model.keras", compile=False)
-    other = keras.models.clone_model(network)
-    other.get_layer("logit_map").set_weights([np.array([3.0, -2.0, -1.0]).reshape(1, 1, 3, 1), np.zeros(1)])
-    rng = np.random.default_rng(4)
-    tiles = np.broadcast_to(rng.integers(0, 256, (24, 1, 1, 3), dtype=np.uint8), (24, 224, 224, 3))
-    labels = np.arange(24) % 2 == 0
-    flatbuffer = open_model(exported["float32"]).flatbuffer
-    same = parity.compare(network, flatbuffer, tiles, labels, origin="tiny")
-    parity.require(same, "float32", origin="tiny")
-    different = parity.compare(other, flatbuffer, tiles, labels, origin="tiny")
-    with pytest.raises(ProofError, match="does not compute"):
-        parity.require(different, "float32", origin="tiny")
-
-
-def test_the_card_can_be_read_without_crackedge(exported: dict[str, Path]) -> None:
-    import zipfile
-
-    with zipfile.ZipFile(exported["int8"]) as archive:
-        card = json.loads(archive.read("crackedge.json"))
-    assert card["schema"] == 1
-    assert card["quantization_check"]["tiles"] > 0
+    network = keras.Sequential(
+        [
+            keras.Input((224, 224, 3)),
+            keras.layers.Rescaling(1 / 255),
+            keras.layers.AveragePooling2D(32),
+            keras.layers.Flatten(),
+            keras.layers.Dense(1, activation="sigmoid"),
+        ]
+    )
+    network.layers[-1].set_weights([np.full((147, 1), -8 / 147), np.array([4.0])])
+    source = tmp_path / "flat.keras"
+    network.save(source)
+    _refused(OptionError, "head 'logit-map'", source, tmp_path, data_root=photographs, head="logit-map")
+    made = export_network(source, tmp_path / "x.tflite", data_root=photographs)
+    assert made.files[0].card.head == "probability"
+    assert any("tiles engine alone" in note for note in made.notes)

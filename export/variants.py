@@ -1,0 +1,216 @@
+"""Variants of one model side by side: what each costs on this machine, what each is worth, and which to keep."""
+
+from __future__ import annotations
+
+import html
+import json
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from crackedge.benchmarks.latency import bench
+from crackedge.benchmarks.machine import describe_machine, format_machine
+from crackedge.benchmarks.operations import FRAME_HW, read_graph
+from crackedge.benchmarks.table import Figure, aligned
+from crackedge.edge_runtime.card import ModelCard
+from crackedge.edge_runtime.engine import make_engine
+from crackedge.edge_runtime.errors import CrackedgeError, ModelError, ProofError
+from crackedge.edge_runtime.lattice import TILE
+from crackedge.edge_runtime.model import open_model
+
+SCHEMA = 1
+_SECONDS = 1.0  # of measuring, for a tile and for a frame
+_SLOW_TILE_MS = 100.0  # from here on a frame is not timed: it would take minutes
+_PEAK = "VmHWM:"  # of this process alone; what getrusage gives counts the parent's too
+
+
+def cost(path: Path) -> dict[str, Any]:
+    """What a file costs on this machine, measured in a process of its own; ready to be written as JSON.
+
+    Returns:
+        ``tile_ms`` and ``frame_ms`` (median of one 224x224 tile, and of a 1920x1080 frame to its regions; None where
+        that takes too long), ``samples`` of each, ``peak_memory_mib`` (of a process that scans one such frame; None
+        where the system does not tell), ``accelerated`` (share of the multiplications that the delegate takes),
+        ``threads`` and ``runtime``.
+
+    Raises:
+        ModelError: it does not run.
+    """
+    command = [sys.executable, "-m", "crackedge.export.variants", str(path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603 - this very Python
+    if done.returncode:
+        said = done.stderr.strip().splitlines() or ["no message"]
+        raise ModelError(f"{path}: could not be measured ({said[-1]})")
+    measured: dict[str, Any] = json.loads(done.stdout)
+    return measured
+
+
+def table(files: Mapping[str, tuple[ModelCard, Path]], failed: Mapping[str, str]) -> dict[str, Any]:
+    """All variants side by side; ready to be written as JSON.
+
+    Args:
+        files: card and file of each variant that was proven.
+        failed: why each of the others was not.
+    """
+    machine = describe_machine()
+    rows = [
+        {
+            "variant": variant,
+            "bytes": path.stat().st_size,
+            **cost(path),
+            "metrics": card.metrics,
+            "agreement": card.quantization_check["sets"],
+            "failed": None,
+        }
+        for variant, (card, path) in files.items()
+    ]
+    rows += [{"variant": variant, "failed": reason} for variant, reason in failed.items()]
+    some = next(iter(files.values()))[0]
+    return {
+        "schema": SCHEMA,
+        "model": some.name,
+        "tolerance": some.quantization_check["tolerance"],
+        "machine": machine,
+        "variants": rows,
+    }
+
+
+def fastest(compared: Mapping[str, Any]) -> str:
+    """The proven variant that takes least time for a frame; for a tile, where no frame was timed.
+
+    Raises:
+        ProofError: none was proven.
+    """
+    proven = [one for one in compared["variants"] if one["failed"] is None]
+    if not proven:
+        raise ProofError("no variant stayed within the tolerance")
+    never = float("inf")
+    return str(min(proven, key=lambda one: (one["frame_ms"] or never, one["tile_ms"]))["variant"])
+
+
+def format_table(compared: Mapping[str, Any]) -> str:
+    """The comparison as tables for the terminal."""
+    blocks = [aligned(*_costs(compared), digits=2)]
+    blocks += [f"{title}\n{aligned(header, rows)}" for title, header, rows in _worth(compared)]
+    blocks += [f"{one['variant']} failed: {one['failed']}" for one in compared["variants"] if one["failed"]]
+    return "\n\n".join([*blocks, f"measured on this machine:\n{format_machine(compared['machine'])}"])
+
+
+def to_html(compared: Mapping[str, Any]) -> str:
+    """The comparison as one page that needs nothing else."""
+    name = html.escape(compared["model"])
+    parts = [_html_table("Cost on this machine", *_costs(compared), digits=2)]
+    parts += [_html_table(title, header, rows) for title, header, rows in _worth(compared)]
+    parts += [
+        f"<p><b>{html.escape(one['variant'])}</b> failed: {html.escape(one['failed'])}</p>"
+        for one in compared["variants"]
+        if one["failed"]
+    ]
+    tolerance = html.escape(json.dumps(compared["tolerance"]))
+    return f"""<!doctype html>
+<html lang="en"><meta charset="utf-8"><title>Variants of {name}</title>
+<style>
+body {{ font: 15px/1.5 system-ui, sans-serif; margin: 2em auto; max-width: 70em; padding: 0 1em; }}
+table {{ border-collapse: collapse; }} caption {{ text-align: left; font-weight: bold; padding: 1.5em 0 .3em; }}
+th, td {{ padding: .2em .8em; border-bottom: 1px solid #ccc; text-align: right; }}
+th:first-child, td:first-child {{ text-align: left; }} pre {{ white-space: pre-wrap; }}
+</style>
+<h1>Variants of {name}</h1>
+{"".join(parts)}
+<h2>Machine and tolerance</h2>
+<pre>{html.escape(format_machine(compared["machine"]))}
+{tolerance}</pre>
+</html>
+"""
+
+
+def _costs(compared: Mapping[str, Any]) -> tuple[list[str], list[list[Figure]]]:
+    header = ["variant", "MB", "tile ms", "frame 1080p ms", "peak MiB", "accelerated"]
+    rows: list[list[Figure]] = []
+    for one in compared["variants"]:
+        if one["failed"]:
+            rows.append([one["variant"], *[None] * 5])
+        else:
+            share = f"{one['accelerated']:.0%}"
+            memory = one["peak_memory_mib"]
+            rows.append([one["variant"], one["bytes"] / 1e6, one["tile_ms"], one["frame_ms"], memory, share])
+    return header, rows
+
+
+def _worth(compared: Mapping[str, Any]) -> list[tuple[str, list[str], list[list[Figure]]]]:
+    """For each engine: accuracy, AUC, and the share of decisions that are the float32 file's, set by set."""
+    proven = [one for one in compared["variants"] if one["failed"] is None]
+    found = []
+    for engine in proven[0]["metrics"] if proven else ():
+        sets = list(proven[0]["metrics"][engine])
+        for title, figures in (
+            ("accuracy", [[one["metrics"][engine][name]["accuracy"] for name in sets] for one in proven]),
+            ("AUC", [[one["metrics"][engine][name]["auc"] for name in sets] for one in proven]),
+            ("decisions as float32's", [[_equal(one, engine, name) for name in sets] for one in proven]),
+        ):
+            rows = [[one["variant"], *values] for one, values in zip(proven, figures, strict=True)]
+            counts = [proven[0]["metrics"][engine][name]["n"] for name in sets]
+            header = ["variant", *(f"{name} (n={count})" for name, count in zip(sets, counts, strict=True))]
+            if title == "decisions as float32's":
+                counts = [proven[0]["agreement"][engine][name]["n"] for name in sets]
+                header = ["variant", *(f"{name} (n={count})" for name, count in zip(sets, counts, strict=True))]
+            found.append((f"{title}, {engine}", header, rows))
+    return found
+
+
+def _equal(row: Mapping[str, Any], engine: str, name: str) -> float | None:
+    one = row["agreement"][engine].get(name)
+    return None if one is None else float(one["decisions_equal"])
+
+
+def _html_table(title: str, header: Sequence[str], rows: Sequence[Sequence[Figure]], *, digits: int = 3) -> str:
+    def text(figure: Figure) -> str:
+        if figure is None:
+            return "-"
+        return f"{figure:.{digits}f}" if isinstance(figure, float) else html.escape(str(figure))
+
+    names = "".join(f"<th>{html.escape(name)}</th>" for name in header)
+    lines = "".join("<tr>" + "".join(f"<td>{text(figure)}</td>" for figure in row) + "</tr>\n" for row in rows)
+    return f"<table><caption>{html.escape(title)}</caption>\n<tr>{names}</tr>\n{lines}</table>\n"
+
+
+def _measure(path: Path) -> dict[str, Any]:
+    """What :func:`cost` gives, measured here and now."""
+    model = open_model(path)
+    scan = make_engine(model)
+    scan(np.full((*FRAME_HW, 3), 127, np.uint8))
+    peak = _peak_memory_mib()
+    _, operations = read_graph(model.flatbuffer, (1, TILE, TILE, 3), threads=scan.threads)
+    macs = sum(one.macs for one in operations)
+    tile = bench(model, scenarios=("tile",), duration_s=_SECONDS)["scenarios"]["tile"]["ms"]
+    frame = None
+    if tile["p50"] < _SLOW_TILE_MS:
+        frame = bench(model, scenarios=("frame",), duration_s=_SECONDS)["scenarios"]["frame"]["ms"]
+    return {
+        "tile_ms": tile["p50"],
+        "frame_ms": frame and frame["p50"],
+        "samples": {"tile": tile["n"], "frame": frame["n"] if frame else 0},
+        "peak_memory_mib": peak,
+        "accelerated": sum(one.macs for one in operations if one.accelerated) / macs if macs else 0.0,
+        "threads": scan.threads,
+        "runtime": scan.runtime,
+    }
+
+
+def _peak_memory_mib() -> int | None:
+    try:
+        lines = Path("/proc/self/status").read_text(encoding="ascii", errors="replace").splitlines()
+    except OSError:
+        return None
+    return next((int(line.split()[1]) // 1024 for line in lines if line.startswith(_PEAK)), None)
+
+
+if __name__ == "__main__":
+    try:
+        sys.stdout.write(json.dumps(_measure(Path(sys.argv[1]))))
+    except CrackedgeError as error:
+        sys.exit(str(error))
