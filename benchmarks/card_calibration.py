@@ -41,7 +41,7 @@ BALANCED_RATE = 0.10  # of a set's crack-free windows that may be marked
 MEAN_RECALL = 0.97  # over the sets
 LEAST_RECALL = 0.95  # of each; it misses half as many cracks as may be missed on other photographs
 HIGH_PRECISION_RATE = 0.01  # over all sets: in one set it would hang on a single window
-CELL_RATES = {"high-recall": 0.05, "balanced": 0.01, "high-precision": 0.005}  # of a set's crack-free cells
+CELL_RATES = {"high-recall": 0.05, "balanced": 0.0075, "high-precision": 0.005}  # of a set's crack-free cells
 FEWEST = 20  # windows of a class from which on a set has a say in that class' rate
 PRIOR_WINDOWS = 50  # of the rarer class, from which on new thresholds outweigh a card's
 

@@ -85,6 +85,32 @@ def bench() -> str:
     )
 
 
+def variants() -> str:
+    """The files that an export can make of each shipped model's network, side by side."""
+    rows: list[list[str]] = []
+    for name in shipped_models():
+        compared = _reference(f"variants_{name}.json")
+        for one in compared["variants"]:
+            if one["failed"]:
+                rows.append([f"`{name}`", one["variant"], *"-----", "not proven"])
+                continue
+            equal = [figures["decisions_equal"] for sets in one["agreement"].values() for figures in sets.values()]
+            rows.append(
+                [
+                    f"`{name}`",
+                    one["variant"],
+                    f"{one['bytes'] / 1e6:.2f}",
+                    f"{one['tile_ms']:.2f}",
+                    "-" if one["frame_ms"] is None else f"{one['frame_ms']:.1f}",
+                    "-" if one["peak_memory_mib"] is None else str(one["peak_memory_mib"]),
+                    f"{one['accelerated']:.0%}",
+                    f"{min(equal):.1%}",
+                ]
+            )
+    header = ["model", "variant", "MB", "tile ms", "1080p ms", "peak MiB", "accelerated", "decisions as float32's"]
+    return _markdown(header, rows) + f"\n\n{_machine(compared)}."
+
+
 def localisation() -> str:
     """The default model along annotated cracks of real videos."""
     rows = []
@@ -107,6 +133,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "scenes": scenes,
     "one-pass": one_pass,
     "bench": bench,
+    "variants": variants,
     "localisation": localisation,
 }
 
