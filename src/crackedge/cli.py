@@ -427,8 +427,11 @@ def train(
 
     \b
     crackedge train --data-root photos/ --weights imagenet -o runs/mine
-    crackedge train --resume runs/mine        go on after a crash, a full disk, Ctrl-C
-    crackedge train --data-root photos/ --pack photos.zip       then, elsewhere: --data-root photos.zip
+    crackedge train --resume runs/mine
+    crackedge train --data-root photos/ --pack photos.zip
+
+    --resume goes on after a crash, a full disk, Ctrl-C. A pack is for a machine that cannot see the folders: there,
+    --data-root photos.zip.
 
     Each data set has train/ and val/ with crack/ and no_crack/, or images/ with masks/ or boxes/. Without val/, the
     last fifth is held out. Copies of held-out photographs are left out of training.

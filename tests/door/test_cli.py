@@ -330,7 +330,7 @@ def test_what_cannot_be_done_is_one_line_and_harms_nothing(name: str, call: Call
         ("run x.mp4 --max-frames 0", "0 is not in the range"),
         ("run --camera -1", "-1 is not in the range"),
         ("evaluate", "Missing argument 'DATA'"),
-        ("train", "Missing option '--data-root'"),
+        ("train", "no photographs: give --data-root, or --resume a run"),
         ("dance", "dance"),
     ],
 )
