@@ -126,7 +126,7 @@ def test_footage_calibrates_in_place_of_photographs(able_run: Path, photographs:
     footage = "scene:concrete?seed=3&frames=20&size=480x448"
     made = export_network(able_run, output, data_root=photographs, calibrate_from=footage)
     check = made.files[0].card.quantization_check
-    assert check["calibrated_on"].startswith("80 pieces of 20 of the 20 frames of ")
+    assert check["calibrated_on"].startswith("240 pieces of 20 of the 20 frames of ")
 
 
 def test_a_foreign_classifier_says_what_was_made_of_it(photographs: Path, tmp_path: Path, crackedge: Crackedge) -> None:

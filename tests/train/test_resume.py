@@ -156,14 +156,6 @@ def test_so_does_one_on_jax(tiles: Path, tmp_path: Path) -> None:
     assert difference(folder, tmp_path / "cut-not") < 1e-4
 
 
-@pytest.mark.slow
-@pytest.mark.skipif(find_spec("jax") is None, reason="JAX is not installed")
-def test_several_devices_share_a_batch_on_jax(tiles: Path, tmp_path: Path) -> None:
-    done = run_on_jax(tiles, tmp_path / "shared", "whole", "-1", XLA_FLAGS="--xla_force_host_platform_device_count=2")
-    assert done.returncode == 0, done.stderr
-    assert len(history_of(tmp_path / "shared")) == 3
-
-
 def run_on_jax(tiles: Path, folder: Path, kind: str, step: str, **environment: str) -> subprocess.CompletedProcess[str]:
     environment = {**os.environ, "KERAS_BACKEND": "jax", **environment}
     command = [sys.executable, __file__, str(tiles), str(folder), kind, step]
