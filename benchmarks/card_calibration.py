@@ -34,8 +34,9 @@ from crackedge.benchmarks.evaluation import Progress, SetLogits, cell_scores, co
 from crackedge.benchmarks.metrics import Labels, Scores
 from crackedge.benchmarks.table import Figure, aligned
 from crackedge.edge_runtime.card import Calibration, ModelCard, OperatingPoint, append_card
-from crackedge.edge_runtime.errors import DataError, OutputError
+from crackedge.edge_runtime.errors import DataError
 from crackedge.edge_runtime.model import Model
+from crackedge.edge_runtime.output_file import replacing, require_free
 
 BALANCED_RATE = 0.10  # of a set's crack-free windows that may be marked
 MEAN_RECALL = 0.97  # over the sets
@@ -50,14 +51,20 @@ _OUTERMOST = 1e-4  # how near thresholds come to 0 and 1, and their last digit
 
 def halves(logits: SetLogits) -> tuple[SetLogits, SetLogits]:
     """A set's windows and cells, split in two: of each folder of files, the first half of the names and the second."""
-    folders: dict[str, list[int]] = defaultdict(list)
-    for number, file in enumerate(logits.files):
-        folders[file.rpartition("/")[0]].append(number)
-    first = np.zeros(len(logits.files), np.bool_)
-    for numbers in folders.values():
-        ordered = sorted(numbers, key=lambda number: logits.files[number])
-        first[ordered[: (len(ordered) + 1) // 2]] = True
+    first = first_half(logits.files)
     return _part(logits, first), _part(logits, ~first)
+
+
+def first_half(files: Sequence[str]) -> npt.NDArray[np.bool_]:
+    """Of each folder of files, the first half of the names: (N,) bool, in the order of ``files``."""
+    folders: dict[str, list[int]] = defaultdict(list)
+    for number, file in enumerate(files):
+        folders[file.rpartition("/")[0]].append(number)
+    first = np.zeros(len(files), np.bool_)
+    for numbers in folders.values():
+        ordered = sorted(numbers, key=lambda number: files[number])
+        first[ordered[: (len(ordered) + 1) // 2]] = True
+    return first
 
 
 def fit_calibration(sets: Sequence[SetLogits], *, prior: Calibration | None = None) -> Calibration:
@@ -164,10 +171,7 @@ def calibrate(
         OutputError: the file exists or cannot be written.
         ModelError: the model does not run.
     """
-    if output.exists() and not overwrite:
-        raise OutputError(f"{output}: exists already; give another -o, or --overwrite")
-    if not output.parent.is_dir():
-        raise OutputError(f"{output.parent}: no such folder; make it, or give another -o")
+    require_free(output, overwrite=overwrite)
     engines = ("tiles", "dense") if model.card.head == "logit-map" else ("tiles",)
     calibration: dict[str, Calibration] = {}
     before: dict[str, Any] = {}
@@ -197,7 +201,8 @@ def calibrate(
         notes=f"Calibrated anew on {_names(logits)}, the prior being the calibration that the model had; "
         f"figures are from {whose}. {model.card.notes}".strip(),
     )
-    _write(output, append_card(model.flatbuffer, card))
+    with replacing(output) as part:
+        part.write_bytes(append_card(model.flatbuffer, card))
     return Calibrated(
         path=output,
         card=card,
@@ -337,17 +342,6 @@ def _counts(sets: Sequence[SetLogits]) -> tuple[int, int]:
 
 def _names(sets: Sequence[SetLogits]) -> str:
     return ", ".join(one.name for one in sets)
-
-
-def _write(output: Path, data: bytes) -> None:
-    part = output.with_name(f".{output.name}.part")
-    try:
-        part.write_bytes(data)
-        part.replace(output)
-    except OSError as error:
-        raise OutputError(f"{output}: cannot be written ({error.strerror or error})") from error
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def _change(before: float | None, after: float | None) -> str:

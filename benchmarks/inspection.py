@@ -18,7 +18,7 @@ from crackedge.edge_runtime.card import split_card
 from crackedge.edge_runtime.errors import ModelError
 from crackedge.edge_runtime.interpreter import Interpreter, check_threads
 from crackedge.edge_runtime.lattice import TILE
-from crackedge.edge_runtime.model import DEFAULT_MODEL, find_model
+from crackedge.edge_runtime.model import DEFAULT_MODEL, read_model
 
 SCHEMA = 1
 
@@ -52,11 +52,7 @@ def inspect_model(
         ModelError: there is no such file, or it cannot be run here.
         OptionError: fewer than one thread.
     """
-    path = find_model(name_or_path)
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise ModelError(f"{path}: cannot be read ({error.strerror or error})") from error
+    path, data = read_model(name_or_path)
     origin = str(path)
     flatbuffer, card = split_card(data, origin=origin)
     threads = check_threads(threads)

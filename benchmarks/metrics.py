@@ -88,10 +88,15 @@ def average_precision(scores: Scores, labels: Labels) -> float | None:
     cracks = int(np.count_nonzero(labels))
     if not cracks or cracks == labels.size:
         return None
-    _, group, counts = np.unique(-scores, return_inverse=True, return_counts=True)
-    hits = np.bincount(group, weights=labels, minlength=counts.size)
-    precision = np.cumsum(hits) / np.cumsum(counts)
-    return float((precision * hits).sum() / cracks)
+    hits, alarms = sweep(scores, labels)
+    return float((hits / (hits + alarms) * np.diff(hits, prepend=0)).sum() / cracks)
+
+
+def sweep(scores: Scores, labels: Labels) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """Cracks and crack-free windows called crack, at each score that occurs as threshold, from the highest down."""
+    scores, labels = _checked(scores, labels)
+    _, group = np.unique(-scores, return_inverse=True)
+    return np.cumsum(np.bincount(group, labels)), np.cumsum(np.bincount(group, ~labels))
 
 
 def calibration_error(scores: Scores, labels: Labels, *, bins: int = ECE_BINS) -> float | None:

@@ -15,17 +15,18 @@ def aligned(header: Sequence[str], rows: Sequence[Sequence[Figure]], *, digits: 
         rows: as many entries each; floats are rounded, None becomes a dash.
         digits: behind the point of a float.
     """
-    texts = [[_text(figure, digits) for figure in row] for row in rows]
+    texts = [[text(figure, digits=digits) for figure in row] for row in rows]
     widths = [max(len(name), *(len(row[i]) for row in texts), 0) for i, name in enumerate(header)]
     to_left = [all(isinstance(row[i], str | None) for row in rows) for i in range(len(header))]
     lines = [
-        "  ".join(text.ljust(w) if left else text.rjust(w) for text, w, left in zip(row, widths, to_left, strict=True))
+        "  ".join(cell.ljust(w) if left else cell.rjust(w) for cell, w, left in zip(row, widths, to_left, strict=True))
         for row in [list(header), *texts]
     ]
     return "\n".join(line.rstrip() for line in lines)
 
 
-def _text(figure: Figure, digits: int) -> str:
+def text(figure: Figure, *, digits: int = 3) -> str:
+    """A figure as it stands in a table: floats rounded, a dash for None."""
     if figure is None:
         return "-"
     return f"{figure:.{digits}f}" if isinstance(figure, float) else str(figure)

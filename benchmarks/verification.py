@@ -30,7 +30,7 @@ from crackedge.edge_runtime.errors import ModelError
 from crackedge.edge_runtime.frame import Image
 from crackedge.edge_runtime.interpreter import Interpreter, check_threads
 from crackedge.edge_runtime.lattice import CELL, TILE
-from crackedge.edge_runtime.model import Model, find_model, open_model
+from crackedge.edge_runtime.model import Model, open_model, read_model
 from crackedge.edge_runtime.scoremap import ScoreMap
 
 SCHEMA = 1
@@ -81,11 +81,7 @@ def verify(
         OptionError: fewer than one thread.
     """
     counts = sorted({1, check_threads(threads)})
-    path = find_model(name_or_path)
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise ModelError(f"{path}: cannot be read ({error.strerror or error})") from error
+    path, data = read_model(name_or_path)
     result: dict[str, Any] = {
         "schema": SCHEMA,
         "model": {"file": str(path), "sha256": hashlib.sha256(data).hexdigest()},
@@ -108,7 +104,7 @@ def verify(
         if all(check.passed for check in checks):
             model = open_model(path)
             if card.head == "logit-map":
-                checks += _frame(model, counts)
+                checks += _frame(model, counts, output_step=networks[0].output_step)
             if sets:
                 result["data"] = _beside_card(model, sets, threads=counts[-1], progress=progress)
                 checks += [_figures(name, one) for name, one in result["data"]["sets"].items()]
@@ -147,12 +143,16 @@ def _golden(card: ModelCard, networks: Sequence[Interpreter], *, origin: str) ->
     return checks
 
 
-def _frame(model: Model, counts: Sequence[int]) -> list[Check]:
-    """Whether a logit map computes the same on a frame: on all threads, in a cut of it, and tile by tile."""
+def _frame(model: Model, counts: Sequence[int], *, output_step: float) -> list[Check]:
+    """Whether a logit map computes the same on a frame: on all threads, in a cut of it, and tile by tile.
+
+    Two ways to compute the same may differ by the golden vectors' limit, in logits.
+    """
     frame = scene_frames(width=FRAME_HW[1], height=FRAME_HW[0], count=1)[0]
-    maps = [DenseEngine(model, threads=count)(frame) for count in counts]
-    whole = maps[-1]
-    allowed = _allowed_logits(model, whole.cell_logits)
+    engines = [DenseEngine(model, threads=count) for count in counts]
+    maps = [engine(frame) for engine in engines]
+    dense, whole = engines[-1], maps[-1]
+    allowed = model.card.golden["tolerance"]["max"] * (output_step or max(1.0, float(np.abs(whole.cell_logits).max())))
     rows, cols = whole.cell_logits.shape
     off = float(max(np.abs(one.cell_logits - maps[0].cell_logits).max() for one in maps))
     size = f"{FRAME_HW[1]}x{FRAME_HW[0]}"
@@ -166,7 +166,7 @@ def _frame(model: Model, counts: Sequence[int]) -> list[Check]:
     ]
     cut = frame[tuple(slice(cells.start * CELL, cells.stop * CELL) for cells in _CUT)]
     inner = (slice(_HALO, -_HALO), slice(_HALO, -_HALO))
-    alone = DenseEngine(model, threads=counts[-1])(cut).cell_logits[inner]
+    alone = dense(cut).cell_logits[inner]
     inside = whole.cell_logits[_CUT][inner]
     off, same = float(np.abs(alone - inside).max()), _correlation(alone, inside)
     checks.append(
@@ -179,7 +179,7 @@ def _frame(model: Model, counts: Sequence[int]) -> list[Check]:
     )
     tiles = TilesEngine(model, threads=counts[-1])
     batch = tiles(frame[_BATCH])
-    one_by_one = _one_by_one(frame[_BATCH], batch, DenseEngine(model, threads=counts[-1]))
+    one_by_one = _one_by_one(frame[_BATCH], batch, dense)
     off = float(np.abs(batch.window_logits - one_by_one).max())
     by_tiles = tiles(frame)
     shared = np.ix_(by_tiles.ys // CELL, by_tiles.xs // CELL)
@@ -196,13 +196,6 @@ def _frame(model: Model, counts: Sequence[int]) -> list[Check]:
         )
     )
     return checks
-
-
-def _allowed_logits(model: Model, logits: npt.NDArray[np.float32]) -> float:
-    """What two ways to compute the same may differ by: the golden vectors' limit, in logits."""
-    network = Interpreter(model.flatbuffer, threads=1, origin=str(model.path))
-    largest = float(model.card.golden["tolerance"]["max"])
-    return largest * (network.output_step or max(1.0, float(np.abs(logits).max())))
 
 
 def _beside_card(

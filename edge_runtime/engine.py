@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from typing import Any, Protocol
 
 import numpy as np
@@ -12,7 +11,7 @@ import numpy.typing as npt
 from crackedge.edge_runtime import lattice
 from crackedge.edge_runtime.errors import ModelError, OptionError
 from crackedge.edge_runtime.frame import Image
-from crackedge.edge_runtime.interpreter import Interpreter, check_threads
+from crackedge.edge_runtime.interpreter import Interpreter, PixelWriter, check_threads
 from crackedge.edge_runtime.model import Model
 from crackedge.edge_runtime.scoremap import ScoreMap, score_map
 
@@ -115,7 +114,7 @@ class DenseEngine:
         self._step = lattice.stride_cells(stride)
         self._calibration = model.card.engine_calibration(self.name)
         self._network = Interpreter(model.flatbuffer, threads=self.threads, origin=str(model.path))
-        self._write = _frame_writer(self._network, model)
+        self._write = _frame_writer(self._network)
         self.runtime = self._network.runtime
 
     def __call__(self, image: Image) -> ScoreMap:
@@ -156,7 +155,7 @@ class TilesEngine:
         self._step = lattice.stride_cells(stride)
         self._calibration = model.card.engine_calibration(self.name)
         self._network = Interpreter(model.flatbuffer, threads=self.threads, origin=str(model.path))
-        self._write = _pixel_writer(self._network, model)
+        self._write = self._network.pixel_writer(model.input_range or (0.0, 255.0))
         side = lattice.WINDOW_CELLS
         self._output_of_tile = (side, side, 1) if self._network.output_is_map else self._network.output_shape[1:]
         self.runtime = self._network.runtime
@@ -229,39 +228,15 @@ def _mean_of_covering(
     return (sums / counts).astype(np.float32)
 
 
-_Writer = Callable[[Image, npt.NDArray[Any]], None]
-
-
-def _frame_writer(network: Interpreter, model: Model) -> _Writer:
+def _frame_writer(network: Interpreter) -> PixelWriter:
     """How a frame goes, padded, into the input tensor."""
     if network.input_dtype == np.uint8:
         return lattice.pad_into
-    write = _pixel_writer(network, model)
+    write = network.pixel_writer()
     return lambda image, slot: write(lattice.pad(image), slot)
 
 
-def _pixel_writer(network: Interpreter, model: Model) -> _Writer:
-    """How uint8 pixels go into one slot of the input tensor."""
-    if network.input_dtype == np.uint8:
-        return lambda tile, slot: np.copyto(slot, tile)
-    if network.input_dtype == np.int8:  # the same bytes, counted from -128
-        return lambda tile, slot: np.copyto(slot, np.bitwise_xor(tile, 0x80).view(np.int8))
-    if network.input_dtype == np.int16:  # stands for 0 to 255, by its own scale
-        scale, zero_point = network.input_quantization
-        if not scale:
-            raise ModelError(f"{model.path}: an int16 input without a scale; export the model again")
-        steps = np.round(np.arange(256) / scale + zero_point).astype(np.int16)
-        return lambda tile, slot: np.copyto(slot, steps[tile])
-    low, high = model.input_range or (0.0, 255.0)
-
-    def write_floats(tile: Image, slot: npt.NDArray[Any]) -> None:
-        np.multiply(tile, np.float32((high - low) / 255.0), out=slot)
-        slot += np.float32(low)
-
-    return write_floats
-
-
-def _write_tiles(padded: Image, corners: list[tuple[int, int]], slots: npt.NDArray[Any], write: _Writer) -> None:
+def _write_tiles(padded: Image, corners: list[tuple[int, int]], slots: npt.NDArray[Any], write: PixelWriter) -> None:
     for slot, (y, x) in zip(slots, corners, strict=False):  # strict=False: a last batch may be partial
         write(padded[y : y + lattice.TILE, x : x + lattice.TILE], slot)
 

@@ -182,15 +182,7 @@ def failure(deviation: Deviation, network: Interpreter) -> str:
 def _outputs(network: Interpreter, image: Image) -> npt.NDArray[np.float64]:
     """(outputs,) what a network makes of an image, in steps of its output (from its zero point) where it has some."""
     network.resize(1, *image.shape[:2])
-    slot = network.input()[0]
-    if slot.dtype == np.int8:
-        np.copyto(slot, np.bitwise_xor(image, 0x80).view(np.int8))  # value - 128
-    elif slot.dtype == np.int16:
-        scale, zero_point = network.input_quantization  # it stands for 0 to 255
-        np.copyto(slot, np.rint(image / scale + zero_point), casting="unsafe")
-    else:
-        np.copyto(slot, image)
-    del slot  # the interpreter does not run while it is held
+    network.pixel_writer()(image, network.input()[0])
     found = network.invoke().astype(np.float64).ravel()
     return np.rint(found / network.output_step) if network.output_step else found
 

@@ -11,6 +11,7 @@ import functools
 import importlib
 import importlib.metadata
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,7 +19,10 @@ import numpy as np
 import numpy.typing as npt
 
 from crackedge.edge_runtime.errors import ModelError, OptionError
+from crackedge.edge_runtime.frame import Image
 from crackedge.edge_runtime.native_log import captured
+
+PixelWriter = Callable[[Image, npt.NDArray[Any]], None]
 
 IDENTIFIER = b"TFL3"  # at bytes 4..8 of every TFLite flatbuffer
 MAX_DEFAULT_THREADS = 4
@@ -172,6 +176,33 @@ class Interpreter:
         """
         view: npt.NDArray[Any] = self._impl.tensor(self._input_index)()
         return view
+
+    def pixel_writer(self, input_range: tuple[float, float] = (0.0, 255.0)) -> PixelWriter:
+        """How uint8 pixels go into one slot of the input tensor, (H, W, 3) of ``input_dtype``.
+
+        Args:
+            input_range: what black and white are to a float input.
+
+        Raises:
+            ModelError: an integer input does not say what its steps stand for.
+        """
+        if self.input_dtype == np.uint8:
+            return lambda tile, slot: np.copyto(slot, tile)
+        if self.input_dtype == np.int8:  # the same bytes, counted from -128
+            return lambda tile, slot: np.copyto(slot, np.bitwise_xor(tile, 0x80).view(np.int8))
+        if self.input_dtype == np.int16:  # stands for 0 to 255, by its own scale
+            scale, zero_point = self.input_quantization
+            if not scale:
+                raise ModelError(f"{self._origin}: an int16 input without a scale; export the model again")
+            steps = np.round(np.arange(256) / scale + zero_point).astype(np.int16)
+            return lambda tile, slot: np.copyto(slot, steps[tile])
+        low, high = input_range
+
+        def write_floats(tile: Image, slot: npt.NDArray[Any]) -> None:
+            np.multiply(tile, np.float32((high - low) / 255.0), out=slot)
+            slot += np.float32(low)
+
+        return write_floats
 
     def invoke(self) -> npt.NDArray[np.float32]:
         """Run the network on what the input holds.

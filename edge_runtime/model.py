@@ -74,11 +74,7 @@ def open_model(
             does not compute what its card says it must (:mod:`crackedge.edge_runtime.golden`).
         OptionError: an option is missing, or does not apply to this model.
     """
-    path = find_model(name_or_path)
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise ModelError(f"{path}: cannot be read ({error.strerror or error})") from error
+    path, data = read_model(name_or_path)
     origin = str(path)
     flatbuffer, card = split_card(data, origin=origin)
     network = Interpreter(flatbuffer, threads=1, origin=origin)
@@ -107,6 +103,19 @@ def open_model(
         input_range=head[0],
         crack_index=head[1],
     )
+
+
+def read_model(name_or_path: str | Path) -> tuple[Path, bytes]:
+    """A model's file, found by its name or path, and all its bytes.
+
+    Raises:
+        ModelError: there is no such file, or it cannot be read.
+    """
+    path = find_model(name_or_path)
+    try:
+        return path, path.read_bytes()
+    except OSError as error:
+        raise ModelError(f"{path}: cannot be read ({error.strerror or error})") from error
 
 
 def find_model(name_or_path: str | Path) -> Path:

@@ -10,7 +10,7 @@ import re
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import keras
 import numpy as np
@@ -27,6 +27,7 @@ VARIANTS = ("int8", "float32", "float16", "dynamic", "int16x8")
 QUANTISED = ("int8", "int16x8")  # from calibration pictures
 
 Log = Callable[[str], None]
+_Made = TypeVar("_Made")
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +130,7 @@ def as_input(pictures: Sequence[Image], front: Front) -> Iterator[list[np.ndarra
         yield [values]
 
 
-def attempt(what: str, make: Callable[[], bytes], log: Log) -> bytes:
+def attempt(what: str, make: Callable[[], _Made], log: Log) -> _Made:
     """Run a conversion with its chatter going to the log.
 
     Raises:

@@ -20,6 +20,7 @@ from crackedge.edge_runtime.card import ModelCard, append_card
 from crackedge.edge_runtime.errors import CrackedgeError, ModelError, OptionError, OutputError, ProofError
 from crackedge.edge_runtime.frame import Image
 from crackedge.edge_runtime.model import open_model
+from crackedge.edge_runtime.output_file import require_free
 from crackedge.export import held_out, parity, variants
 from crackedge.export.convert import QUANTISED, VARIANTS, Log, convert, front_of, with_probability
 from crackedge.export.held_out import Report
@@ -172,7 +173,8 @@ def export_network(
     beside = several and not pick
     targets = {one: output.with_name(f"{output.stem}-{one}.tflite") if beside else output for one in wanted}
     pages = [output.with_name(f"{output.stem}-variants{suffix}") for suffix in (".json", ".html")] if several else []
-    _check_outputs([*targets.values(), *pages], overwrite=overwrite)
+    for path in (*targets.values(), *pages):
+        require_free(path, overwrite=overwrite)
     report("reading the network")
     origin = open_origin(source, input_range=input_range, crack_index=crack_index)
     log = output.with_name(f"{output.stem}-export.log")
@@ -212,15 +214,6 @@ def _check_options(wanted: Sequence[str], *, pick: bool, head: str | None) -> No
         raise OptionError("one variant: there is nothing to pick from; give several variants")
     if head not in (None, *HEADS):
         raise OptionError(f"head {head!r}: expected one of {', '.join(HEADS)}")
-
-
-def _check_outputs(paths: Sequence[Path], *, overwrite: bool) -> None:
-    folder = paths[0].parent
-    if not folder.is_dir():
-        raise OutputError(f"{folder}: no such folder; make it, or give another -o")
-    for path in paths:
-        if path.exists() and not overwrite:
-            raise OutputError(f"{path}: exists already; give another -o, or --overwrite")
 
 
 @contextlib.contextmanager

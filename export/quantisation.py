@@ -134,17 +134,16 @@ class Int8Layers:
     def __init__(self, network: keras.Model, *, head: str, pictures: Sequence[Image], log: Log) -> None:
         front = front_of(network, variant="int8", head=head)
         self._log = log
-        self._debugger: Any = None
 
-        def start() -> bytes:
-            self._debugger = tf.lite.experimental.QuantizationDebugger(
+        def start() -> Any:
+            debugger = tf.lite.experimental.QuantizationDebugger(
                 converter=int8_converter(network, head, pictures),
                 debug_dataset=lambda: as_input(pictures[:: max(1, len(pictures) // _LOOKED_AT)], front),
             )
-            self._debugger.run()
-            return b""
+            debugger.run()
+            return debugger
 
-        attempt("int8", start, log)
+        self._debugger = attempt("int8", start, log)
 
     def errors(self) -> list[LayerError]:
         """Every layer's error, the worst first."""

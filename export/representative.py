@@ -7,13 +7,13 @@ two with cracks and two without where the set has both, or pieces of larger phot
 from __future__ import annotations
 
 import dataclasses
-from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import cv2
 import numpy as np
 
+from crackedge.benchmarks.card_calibration import first_half
 from crackedge.benchmarks.data_sets import CRACK, Entry, LabelledSet, Skipped, pictures
 from crackedge.edge_runtime import lattice
 from crackedge.edge_runtime.errors import OptionError, ProofError
@@ -104,9 +104,11 @@ def _pictures_of(one: LabelledSet, share: int) -> tuple[list[Image], set[bool]]:
     pools: dict[bool, list[Image]] = {True: [], False: []}
     large: list[Image] = []
     classes: set[bool] = set()
-    chosen = dataclasses.replace(one, items=_spread(_first_half(one.items), 4 * share))
+    half = first_half([one.file(entry) for entry in one.items])
+    first = [entry for entry, chosen in zip(one.items, half, strict=True) if chosen]
+    few = dataclasses.replace(one, items=_spread(first, 4 * share))
     skipped: list[Skipped] = []
-    for _, picture in pictures(chosen, skipped):
+    for _, picture in pictures(few, skipped):
         if min(picture.image.shape[:2]) >= SIDE:
             y, x = _corner(picture.image, len(large))
             large.append(picture.image[y : y + SIDE, x : x + SIDE])
@@ -127,14 +129,6 @@ def _pictures_of(one: LabelledSet, share: int) -> tuple[list[Image], set[bool]]:
             taken[which] += 1
         made.append(np.vstack([np.hstack(tiles[:2]), np.hstack(tiles[2:])]))
     return made, classes
-
-
-def _first_half(items: Sequence[Entry]) -> tuple[Entry, ...]:
-    """Of each folder, the first half by name: the half that the calibration of probabilities is fitted on."""
-    folders: dict[str, list[Entry]] = defaultdict(list)
-    for entry in items:
-        folders[str(entry.image.parent)].append(entry)
-    return tuple(entry for entries in folders.values() for entry in entries[: (len(entries) + 1) // 2])
 
 
 def _spread(items: Sequence[Entry], wanted: int) -> tuple[Entry, ...]:

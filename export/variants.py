@@ -15,7 +15,7 @@ import numpy as np
 from crackedge.benchmarks.latency import bench
 from crackedge.benchmarks.machine import describe_machine, format_machine
 from crackedge.benchmarks.operations import FRAME_HW, read_graph
-from crackedge.benchmarks.table import Figure, aligned
+from crackedge.benchmarks.table import Figure, aligned, text
 from crackedge.edge_runtime.card import ModelCard
 from crackedge.edge_runtime.engine import make_engine
 from crackedge.edge_runtime.errors import CrackedgeError, ModelError, ProofError
@@ -147,34 +147,22 @@ def _worth(compared: Mapping[str, Any]) -> list[tuple[str, list[str], list[list[
     found = []
     for engine in proven[0]["metrics"] if proven else ():
         sets = list(proven[0]["metrics"][engine])
-        for title, figures in (
-            ("accuracy", [[one["metrics"][engine][name]["accuracy"] for name in sets] for one in proven]),
-            ("AUC", [[one["metrics"][engine][name]["auc"] for name in sets] for one in proven]),
-            ("decisions as float32's", [[_equal(one, engine, name) for name in sets] for one in proven]),
+        for title, source, key in (
+            ("accuracy", "metrics", "accuracy"),
+            ("AUC", "metrics", "auc"),
+            ("decisions as float32's", "agreement", "decisions_equal"),
         ):
-            rows = [[one["variant"], *values] for one, values in zip(proven, figures, strict=True)]
-            counts = [proven[0]["metrics"][engine][name]["n"] for name in sets]
-            header = ["variant", *(f"{name} (n={count})" for name, count in zip(sets, counts, strict=True))]
-            if title == "decisions as float32's":
-                counts = [proven[0]["agreement"][engine][name]["n"] for name in sets]
-                header = ["variant", *(f"{name} (n={count})" for name, count in zip(sets, counts, strict=True))]
+            counted = proven[0][source][engine]
+            header = ["variant", *(f"{name} (n={counted[name]['n']})" for name in sets)]
+            rows = [[one["variant"], *(one[source][engine].get(name, {}).get(key) for name in sets)] for one in proven]
             found.append((f"{title}, {engine}", header, rows))
     return found
 
 
-def _equal(row: Mapping[str, Any], engine: str, name: str) -> float | None:
-    one = row["agreement"][engine].get(name)
-    return None if one is None else float(one["decisions_equal"])
-
-
 def _html_table(title: str, header: Sequence[str], rows: Sequence[Sequence[Figure]], *, digits: int = 3) -> str:
-    def text(figure: Figure) -> str:
-        if figure is None:
-            return "-"
-        return f"{figure:.{digits}f}" if isinstance(figure, float) else html.escape(str(figure))
-
     names = "".join(f"<th>{html.escape(name)}</th>" for name in header)
-    lines = "".join("<tr>" + "".join(f"<td>{text(figure)}</td>" for figure in row) + "</tr>\n" for row in rows)
+    cells = [[f"<td>{html.escape(text(figure, digits=digits))}</td>" for figure in row] for row in rows]
+    lines = "".join(f"<tr>{''.join(row)}</tr>\n" for row in cells)
     return f"<table><caption>{html.escape(title)}</caption>\n<tr>{names}</tr>\n{lines}</table>\n"
 
 

@@ -11,13 +11,12 @@ from typing import Any
 
 import matplotlib
 import numpy as np
-import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from crackedge.benchmarks.calibration import sigmoid
-from crackedge.benchmarks.metrics import ECE_BINS
+from crackedge.benchmarks.metrics import ECE_BINS, sweep
 from crackedge.train.phases import History
 from crackedge.train.validation import SetScores
 
@@ -108,7 +107,7 @@ def roc(axes: Axes, scores: Sequence[SetScores], styles: Styles) -> None:
     """Recall over false-positive rate at every threshold, of sets that have both classes."""
     axes.plot([0, 1], [0, 1], color="silver", linewidth=1)
     for one in scores:
-        hits, alarms = _sweep(one)
+        hits, alarms = sweep(one.logits, one.labels)
         rates = np.insert(alarms / alarms[-1], 0, 0), np.insert(hits / hits[-1], 0, 0)
         axes.plot(*rates, linewidth=1.3, **styles[one.name])
     axes.set(xlabel="false-positive rate", ylabel="recall", xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
@@ -117,7 +116,7 @@ def roc(axes: Axes, scores: Sequence[SetScores], styles: Styles) -> None:
 def precision_recall(axes: Axes, scores: Sequence[SetScores], styles: Styles) -> None:
     """Precision over recall at every threshold, of sets that have both classes; the area is the average precision."""
     for one in scores:
-        hits, alarms = _sweep(one)
+        hits, alarms = sweep(one.logits, one.labels)
         precision = hits / (hits + alarms)
         points = np.insert(hits / hits[-1], 0, 0), np.insert(precision, 0, precision[0])
         axes.plot(*points, linewidth=1.3, drawstyle="steps-pre", **styles[one.name])
@@ -165,14 +164,6 @@ def _share_right(confusion: Mapping[str, int] | None) -> float | None:
     if confusion is None:
         return None
     return (confusion["true_crack"] + confusion["true_no_crack"]) / sum(confusion.values())
-
-
-def _sweep(scores: SetScores) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-    """Cracks and crack-free windows called crack, at each logit that occurs as threshold, from the highest down."""
-    _, group = np.unique(-scores.logits, return_inverse=True)
-    hits = np.bincount(group, scores.labels.astype(np.float64))
-    alarms = np.bincount(group, (~scores.labels).astype(np.float64))
-    return np.cumsum(hits), np.cumsum(alarms)
 
 
 def _label(name: str) -> str:

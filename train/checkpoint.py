@@ -20,7 +20,8 @@ import numpy as np
 import numpy.typing as npt
 
 from crackedge.edge_runtime.errors import DataError
-from crackedge.train.run_folder import CHECKPOINTS, replacing
+from crackedge.edge_runtime.output_file import replacing
+from crackedge.train.run_folder import CHECKPOINTS
 
 KEPT_FILES = 3
 

@@ -27,7 +27,8 @@ import numpy as np
 import numpy.typing as npt
 
 from crackedge.benchmarks.data_sets import Entry, LabelledSet, read_boxes, read_image, read_mask
-from crackedge.edge_runtime.errors import DataError, OptionError, OutputError
+from crackedge.edge_runtime.errors import DataError, OptionError
+from crackedge.edge_runtime.output_file import replacing, require_free
 from crackedge.train.corpus import Corpus
 
 QUALITIES = (95, 90, 80, 70)
@@ -87,10 +88,7 @@ def write_pack(
         OptionError: a class of a set would be left without a photograph.
         OutputError: the file exists, or cannot be written.
     """
-    if path.exists():
-        raise OutputError(f"{path}: exists already; give another --pack")
-    if not path.parent.is_dir():
-        raise OutputError(f"{path.parent}: no such folder; make it, or give another --pack")
+    require_free(path, option="--pack", overwrite=None)
     groups, skipped = _measured(corpus, progress)
     number = next(
         (n for n in range(len(QUALITIES)) if _END_BYTES + sum(map(sum, _sizes(groups, n))) <= most_bytes), None
@@ -100,15 +98,9 @@ def write_pack(
         chosen = _fitting(groups, number, most_bytes)
     else:
         chosen = groups
-    part = path.with_name(f".{path.name}.part")
-    try:
+    with replacing(path) as part:
         _write(part, [item for items in chosen.values() for item in items], QUALITIES[number])
         size = part.stat().st_size
-        part.replace(path)
-    except OSError as error:
-        raise OutputError(f"{path}: cannot be written ({error.strerror or error})") from error
-    finally:
-        part.unlink(missing_ok=True)
     kept: dict[str, tuple[int, int]] = {}
     for split, labelled in _splits(corpus):
         inside = sum(len(items) for (name, _), items in chosen.items() if name == split)

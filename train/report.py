@@ -24,6 +24,7 @@ from crackedge.benchmarks.calibration import sigmoid
 from crackedge.benchmarks.data_sets import Entry, LabelledWindow, read_picture
 from crackedge.edge_runtime.errors import DataError
 from crackedge.edge_runtime.lattice import TILE
+from crackedge.edge_runtime.output_file import replacing
 from crackedge.train import charts, run_folder
 from crackedge.train.charts import Chart, Styles
 from crackedge.train.phases import History, best_epoch
@@ -82,7 +83,7 @@ def write_report(
     names = [one.name for one in scores]
     styles = charts.set_styles(dict.fromkeys(names + sorted({name for line in history for name in line["val"]})))
     over_epochs = _over_epochs(history, styles)
-    with run_folder.replacing(folder / run_folder.CURVES) as part:
+    with replacing(folder / run_folder.CURVES) as part:
         drawn = (partial(charts.with_legend, chart=chart) for chart, _ in over_epochs.values())
         charts.save(part, *drawn, file_format="png")
     page = "\n".join(
@@ -95,7 +96,7 @@ def write_report(
             "</body></html>\n",
         ]
     )
-    with run_folder.replacing(folder / run_folder.REPORT) as part:
+    with replacing(folder / run_folder.REPORT) as part:
         part.write_text(page, encoding="utf-8")
 
 

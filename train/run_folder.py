@@ -8,11 +8,9 @@ on from.
 
 from __future__ import annotations
 
-import contextlib
 import csv
 import dataclasses
 import json
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
@@ -21,6 +19,7 @@ from typing import Any
 import keras
 
 from crackedge.edge_runtime.errors import DataError, OutputError
+from crackedge.edge_runtime.output_file import replacing
 from crackedge.train.recipe import Recipe, SetUse
 
 MODEL, CONFIG, HISTORY, METRICS, CURVES = "model.keras", "config.json", "history.jsonl", "metrics.json", "curves.png"
@@ -43,26 +42,6 @@ def create(path: Path) -> Path:
     except PermissionError as error:
         raise OutputError(f"{path}: cannot be written ({error.strerror}); give another -o") from error
     return path
-
-
-@contextlib.contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """A file beside ``path`` to write to; it takes its place on disk when the block ends well, and vanishes otherwise.
-
-    Raises:
-        OutputError: it cannot be written: the disk is full, say. What was there before is still there.
-    """
-    part = path.with_name(f"{path.stem}.part{path.suffix}")  # the suffix tells Keras and NumPy what to write
-    try:
-        yield part
-        with part.open("rb") as written:
-            os.fsync(written.fileno())
-        part.replace(path)
-    except OSError as error:
-        raise OutputError(f"{path}: cannot be written ({error.strerror or error})") from error
-    finally:
-        with contextlib.suppress(OSError):
-            part.unlink(missing_ok=True)
 
 
 def write_model(folder: Path, network: keras.Model) -> None:

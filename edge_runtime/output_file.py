@@ -1,0 +1,48 @@
+"""Output files: nothing is overwritten unasked, and a file is there whole or not at all."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from crackedge.edge_runtime.errors import OutputError
+
+
+def require_free(path: Path, *, option: str = "-o", overwrite: bool | None = False) -> None:
+    """Refuse a place that cannot take a new file, before anybody works for it.
+
+    Args:
+        path: the file to be written.
+        option: of the command line, that names another place.
+        overwrite: whether a file there may be replaced; None where that cannot be asked for.
+
+    Raises:
+        OutputError: there is no such folder, or the file exists.
+    """
+    if not path.parent.is_dir():
+        raise OutputError(f"{path.parent}: no such folder; make it, or give another {option}")
+    if path.exists() and not overwrite:
+        ask = "" if overwrite is None else ", or --overwrite"
+        raise OutputError(f"{path}: exists already; give another {option}{ask}")
+
+
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A file beside ``path`` to write to; it takes its place on disk when the block ends well, and vanishes otherwise.
+
+    Raises:
+        OutputError: it cannot be written: the disk is full, say. What was there before is still there.
+    """
+    part = path.with_name(f".{path.stem}.part{path.suffix}")  # the suffix tells Keras and NumPy what to write
+    try:
+        yield part
+        with part.open("rb") as written:
+            os.fsync(written.fileno())
+        part.replace(path)
+    except OSError as error:
+        raise OutputError(f"{path}: cannot be written ({error.strerror or error})") from error
+    finally:
+        with contextlib.suppress(OSError):
+            part.unlink(missing_ok=True)
