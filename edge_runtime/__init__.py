@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from crackedge.edge_runtime.regions import Region, find_regions
     from crackedge.edge_runtime.scanner import FrameResult, Plan, Scanner
     from crackedge.edge_runtime.scoremap import ScoreMap
-    from crackedge.edge_runtime.sources import open_source
+    from crackedge.edge_runtime.sources import SourceOptions, open_source
 
 _HOME = {
     "Calibration": "card",
@@ -54,6 +54,7 @@ _HOME = {
     "Scanner": "scanner",
     "ScoreMap": "scoremap",
     "SourceError": "errors",
+    "SourceOptions": "sources",
     "find_regions": "regions",
     "open_model": "model",
     "open_source": "sources",
@@ -80,6 +81,7 @@ __all__ = [
     "Scanner",
     "ScoreMap",
     "SourceError",
+    "SourceOptions",
     "find_regions",
     "open_model",
     "open_source",

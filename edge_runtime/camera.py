@@ -17,7 +17,7 @@ import numpy as np
 from crackedge.edge_runtime.errors import LiveSourceError
 from crackedge.edge_runtime.frame import Image
 from crackedge.edge_runtime.live import Capture, LiveSource, Picture
-from crackedge.edge_runtime.sources import Address, in_order
+from crackedge.edge_runtime.sources import Address, SourceOptions, in_order
 
 _SILENT = 0
 _AGAIN_S = 0.02  # before a camera that gave nothing is asked again
@@ -25,9 +25,8 @@ _AGAIN_S = 0.02  # before a camera that gave nothing is asked again
 
 def open_camera(
     address: Address,
+    options: SourceOptions,
     *,
-    open_s: float,
-    read_s: float,
     stop: Callable[[], bool],
     open_capture: Callable[[str], Capture] | None = None,
 ) -> LiveSource:
@@ -35,8 +34,7 @@ def open_camera(
 
     Args:
         address: of kind ``camera``; its text is a number, or a device such as ``/dev/video0``.
-        open_s: seconds until it must be open.
-        read_s: seconds until the next frame must have come.
+        options: how to read it.
         stop: asked now and then while waiting.
         open_capture: opens what stands for the camera, in place of OpenCV.
 
@@ -48,8 +46,7 @@ def open_camera(
         uri=address.uri if address.text.startswith("/") else f"camera {address.text}",
         name=address.name,
         kind=address.kind,
-        open_s=open_s,
-        read_s=read_s,
+        options=options,
         stop=stop,
     )
 

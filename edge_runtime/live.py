@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from crackedge.edge_runtime.errors import CrackedgeError, LiveSourceError
 from crackedge.edge_runtime.frame import Frame, Image
-from crackedge.edge_runtime.sources import Gap, Kind, Skipped, never
+from crackedge.edge_runtime.sources import Gap, Kind, Skipped, SourceOptions, never
 
 if TYPE_CHECKING:
     from typing import Self
@@ -64,8 +64,7 @@ class LiveSource:
         uri: what it is opened from, without passwords.
         name: a short name, fit for a folder.
         kind: ``"camera"`` or ``"stream"``.
-        open_s: seconds until it must be open.
-        read_s: seconds until the next frame must have come.
+        options: how long to wait for it.
         may_end: whether an end of the data is an end like that of a file, and not a loss.
         stop: asked now and then while waiting; iteration ends when it says True.
 
@@ -82,8 +81,7 @@ class LiveSource:
         uri: str,
         name: str,
         kind: Kind,
-        open_s: float,
-        read_s: float,
+        options: SourceOptions,
         may_end: bool = False,
         stop: Callable[[], bool] = never,
     ) -> None:
@@ -95,7 +93,7 @@ class LiveSource:
         self.skipped: list[Skipped] = []
         self.gaps: list[Gap] = []
         self._open_capture, self._may_end, self._stop = open_capture, may_end, stop
-        self._read_s = read_s
+        self._read_s = options.read_s
         self._news = threading.Condition()  # guards all below
         self._capture: Capture | None = None
         self._newest: tuple[Picture, float, datetime] | None = None
@@ -107,7 +105,7 @@ class LiveSource:
         self._thread = threading.Thread(target=self._run, name=f"reader of {name}", daemon=True)
         self._thread.start()
         try:
-            self._await_opening(open_s)
+            self._await_opening(options.open_s)
         except BaseException:
             self._close()
             raise

@@ -19,7 +19,7 @@ from crackedge.edge_runtime.records import Record, gap_record, header_record, su
 from crackedge.edge_runtime.relay import BackgroundSink, read_ahead
 from crackedge.edge_runtime.scanner import FrameResult, Scanner
 from crackedge.edge_runtime.sinks import ImageSink, JsonlSink, Sink
-from crackedge.edge_runtime.sources import OPEN_S, READ_S, Address, Source, find_addresses, folder_name, open_address
+from crackedge.edge_runtime.sources import Address, Source, SourceOptions, find_addresses, folder_name, open_address
 from crackedge.edge_runtime.stop import StopFlag
 from crackedge.edge_runtime.tally import LostOutput, Progress, Summary, Tally
 
@@ -89,6 +89,25 @@ def run(
     return tally.summary(interrupted=summary.reason == "interrupted", error=error, lost_outputs=outputs.lost)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OutputOptions:
+    """What a run makes of the frames.
+
+    Attributes:
+        scores: whether the results carry the scores of all windows.
+        video: whether to make marked videos and images.
+        preset: of x264.
+        crf: quality of x264.
+        window: whether to show a live source where that is possible.
+    """
+
+    scores: bool = False
+    video: bool = True
+    preset: str = "ultrafast"
+    crf: int = 23
+    window: bool = True
+
+
 @dataclass(frozen=True, slots=True)
 class Start:
     """What a run over one source begins with.
@@ -138,14 +157,9 @@ def run_sources(
     open_scanner: Callable[[], Scanner],
     *,
     output: Path | None = None,
-    scores: bool = False,
-    video: bool = True,
-    preset: str = "ultrafast",
-    crf: int = 23,
-    window: bool = True,
+    reading: SourceOptions | None = None,
+    outputs: OutputOptions | None = None,
     max_frames: int | None = None,
-    open_s: float = OPEN_S,
-    read_s: float = READ_S,
     stop: StopFlag | None = None,
     on_start: Callable[[Start], None] = lambda _: None,
     on_progress: Callable[[Progress], None] = lambda _: None,
@@ -159,14 +173,9 @@ def run_sources(
         texts: what :func:`open_source` takes; a folder or glob may stand for several sources.
         open_scanner: called once the folder is known to be fit.
         output: the folder; ``runs/SOURCE-YYYYmmdd-HHMMSS`` unless given.
-        scores: whether the results carry the scores of all windows.
-        video: whether to make marked videos and images.
-        preset: of x264.
-        crf: quality of x264.
-        window: whether to show a live source where that is possible.
+        reading: how to read the sources.
+        outputs: what to make of the frames.
         max_frames: how many frames of each source at most.
-        open_s: seconds that a camera or URL may take to open.
-        read_s: seconds that a camera or URL may take for the next frame.
         stop: ends the run when asked.
         on_start: called for each source once it is open.
         on_progress: called a few times a second.
@@ -184,6 +193,7 @@ def run_sources(
     if not texts:
         raise OptionError("no source; expected a file, folder, URL, camera number or scene:")
     stop = stop or StopFlag()
+    outputs = outputs or OutputOptions()
     addresses = [address for text in texts for address in find_addresses(text)]
     place = output or folder.default_folder(_run_name(texts, addresses), now=datetime.now().astimezone())
     summaries: list[Summary] = []
@@ -196,20 +206,15 @@ def run_sources(
             where = target.path / (part or "")
             try:
                 with (
-                    open_address(address, open_s=open_s, read_s=read_s, stop=stop) as source,
+                    open_address(address, reading, stop=stop) as source,
                     _subfolder(where, wanted=part is not None),
                 ):
                     on_start(Start(source, scanner, where))
-                    sinks: list[Sink] = [JsonlSink(where / folder.RESULTS, scores=scores)]
-                    if video:
-                        sinks.append(BackgroundSink(_marked(where, source, preset=preset, crf=crf)))
-                    if window and source.live:
-                        sinks += _windows(source, stop)
                     summaries.append(
                         run(
                             source,
                             scanner,
-                            sinks,
+                            _sinks(source, where, outputs, stop),
                             part=part,
                             max_frames=max_frames,
                             stop=stop,
@@ -298,16 +303,19 @@ def _subfolder(where: Path, *, wanted: bool) -> Iterator[None]:
                 where.rmdir()
 
 
-def _marked(where: Path, source: Source, *, preset: str, crf: int) -> Sink:
-    if source.kind == "images":
-        return ImageSink(where / folder.MARKED_IMAGES)
-    return VideoSink(where / folder.MARKED_VIDEO, fps=source.fps, preset=preset, crf=crf)
+def _sinks(source: Source, where: Path, outputs: OutputOptions, stop: StopFlag) -> list[Sink]:
+    sinks: list[Sink] = [JsonlSink(where / folder.RESULTS, scores=outputs.scores)]
+    if outputs.video and source.kind == "images":
+        sinks.append(BackgroundSink(ImageSink(where / folder.MARKED_IMAGES)))
+    elif outputs.video:
+        video = VideoSink(where / folder.MARKED_VIDEO, fps=source.fps, preset=outputs.preset, crf=outputs.crf)
+        sinks.append(BackgroundSink(video))
+    if outputs.window and source.live:
+        from crackedge.edge_runtime.window import WindowSink, has_window
 
-
-def _windows(source: Source, stop: StopFlag) -> list[Sink]:
-    from crackedge.edge_runtime.window import WindowSink, has_window
-
-    return [WindowSink(f"crackedge {source.name}", on_quit=stop.ask)] if has_window() else []
+        if has_window():
+            sinks.append(WindowSink(f"crackedge {source.name}", on_quit=stop.ask))
+    return sinks
 
 
 def _parts(addresses: Sequence[Address]) -> list[str | None]:

@@ -32,8 +32,6 @@ IMAGE_SUFFIXES = frozenset(f".{suffix}" for suffix in _IMAGES.split())
 VIDEO_SUFFIXES = frozenset(f".{suffix}" for suffix in _VIDEOS.split())
 FILE_SCHEMES = frozenset({"http", "https"})
 STREAM_SCHEMES = frozenset({"rtsp", "rtsps", "rtmp", "rtmps", "rtp", "udp", "tcp", "srt", *FILE_SCHEMES})
-OPEN_S = 10.0
-READ_S = 5.0
 
 _SECRETS = re.compile(r"pass|pwd|token|key|auth|secret|sig", re.IGNORECASE)
 
@@ -101,6 +99,28 @@ class Source(Protocol):
     ) -> None: ...
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SourceOptions:
+    """How sources are to be read.
+
+    Attributes:
+        open_s: seconds that a camera or URL may take to open.
+        read_s: seconds that a camera or URL may take for the next frame.
+
+    Raises:
+        OptionError: an option has a value that cannot be used.
+    """
+
+    open_s: float = 10.0
+    read_s: float = 5.0
+
+    def __post_init__(self) -> None:
+        for name in ("open_s", "read_s"):
+            value = getattr(self, name)
+            if not value > 0:
+                raise OptionError(f"{name} {value}: expected a number of seconds above 0")
+
+
 @dataclass(frozen=True, slots=True)
 class Address:
     """Where one source is, found but not opened.
@@ -162,15 +182,12 @@ def find_addresses(text: str) -> list[Address]:
     )
 
 
-def open_source(
-    text: str | Path, *, open_s: float = OPEN_S, read_s: float = READ_S, stop: Callable[[], bool] = never
-) -> Source:
+def open_source(text: str | Path, options: SourceOptions | None = None, *, stop: Callable[[], bool] = never) -> Source:
     """Open what gives frames. Use it in a ``with`` block and iterate over it.
 
     Args:
         text: camera number or device, file, folder or glob of images, stream URL, or ``scene:``.
-        open_s: seconds that a camera or URL may take to open.
-        read_s: seconds that a camera or URL may take for the next frame.
+        options: how to read it.
         stop: asked now and then while a live source waits; iteration ends when it says True.
 
     Raises:
@@ -184,16 +201,12 @@ def open_source(
             f"{text}: {len(addresses)} sources in there ({addresses[0].name}, {addresses[1].name}, ...); "
             "open them one by one"
         )
-    return open_address(addresses[0], open_s=open_s, read_s=read_s, stop=stop)
+    return open_address(addresses[0], options, stop=stop)
 
 
-def open_address(
-    address: Address, *, open_s: float = OPEN_S, read_s: float = READ_S, stop: Callable[[], bool] = never
-) -> Source:
+def open_address(address: Address, options: SourceOptions | None = None, *, stop: Callable[[], bool] = never) -> Source:
     """Open a found source; see :func:`open_source`."""
-    for option, value in (("open_s", open_s), ("read_s", read_s)):
-        if not value > 0:
-            raise OptionError(f"{option} {value}: expected a number of seconds above 0")
+    options = options or SourceOptions()
     if address.kind == "images":
         from crackedge.edge_runtime.images import ImageFiles
 
@@ -201,16 +214,16 @@ def open_address(
     if address.kind == "video":
         from crackedge.edge_runtime.video import VideoFile
 
-        return VideoFile(address, open_s=open_s, read_s=read_s)
+        return VideoFile(address, options)
     if address.kind == "scene":
         return SceneSource(address)
     if address.kind == "camera":
         from crackedge.edge_runtime.camera import open_camera
 
-        return open_camera(address, open_s=open_s, read_s=read_s, stop=stop)
+        return open_camera(address, options, stop=stop)
     from crackedge.edge_runtime.stream import open_stream
 
-    return open_stream(address, open_s=open_s, read_s=read_s, stop=stop)
+    return open_stream(address, options, stop=stop)
 
 
 class SceneSource:

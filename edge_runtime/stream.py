@@ -12,7 +12,7 @@ import av
 import av.error
 
 from crackedge.edge_runtime.live import LiveSource, Picture
-from crackedge.edge_runtime.sources import Address
+from crackedge.edge_runtime.sources import Address, SourceOptions
 from crackedge.edge_runtime.video import decode, reason_of, upright_rgb, video_stream
 
 if TYPE_CHECKING:
@@ -22,19 +22,18 @@ if TYPE_CHECKING:
 _GRACE_S = 1.0  # the reader's deadlines come first and say more; FFmpeg's end a thread that was left behind
 
 
-def open_stream(address: Address, *, open_s: float, read_s: float, stop: Callable[[], bool]) -> LiveSource:
+def open_stream(address: Address, options: SourceOptions, *, stop: Callable[[], bool]) -> LiveSource:
     """Open a stream URL or a named pipe; see :class:`LiveSource`. The end of a pipe is an end, that of a URL a loss.
 
     Raises:
         LiveSourceError: it cannot be opened, or not in time.
     """
     return LiveSource(
-        functools.partial(StreamCapture, address.text, open_s=open_s, read_s=read_s),
+        functools.partial(StreamCapture, address.text, options),
         uri=address.uri,
         name=address.name,
         kind=address.kind,
-        open_s=open_s,
-        read_s=read_s,
+        options=options,
         may_end="://" not in address.text,
         stop=stop,
     )
@@ -47,11 +46,11 @@ class StreamCapture:
         ConnectionError: it cannot be opened, or gives no picture.
     """
 
-    def __init__(self, url: str, *, open_s: float, read_s: float) -> None:
+    def __init__(self, url: str, options: SourceOptions) -> None:
         # Not PyAV's `timeout`: it asks Python for the time ten times a second while it waits, and a thread that is left
         # behind would bring the process down at its end, when there is no Python any more.
-        silence_us = str(round((max(open_s, read_s) + _GRACE_S) * 1e6))
-        options = {
+        silence_us = str(round((max(options.open_s, options.read_s) + _GRACE_S) * 1e6))
+        settings = {
             "rw_timeout": silence_us,  # of HTTP and the like
             "timeout": silence_us,  # of RTSP and UDP
             "probesize": "500000",  # FFmpeg's own 5 MB and 5 s are many seconds of a slow camera
@@ -61,7 +60,7 @@ class StreamCapture:
             "overrun_nonfatal": "1",  # a UDP buffer that is full drops data instead of ending
         }
         try:
-            self._container: InputContainer = av.open(url, mode="r", options=options, metadata_errors="replace")
+            self._container: InputContainer = av.open(url, mode="r", options=settings, metadata_errors="replace")
         except av.error.FFmpegError as error:
             raise ConnectionError(reason_of(error)) from error
         stream = video_stream(self._container)

@@ -15,7 +15,7 @@ from av.video.stream import VideoStream
 
 from crackedge.edge_runtime.errors import SourceError
 from crackedge.edge_runtime.frame import Frame, Image
-from crackedge.edge_runtime.sources import Address, Gap, Kind, Skipped
+from crackedge.edge_runtime.sources import Address, Gap, Kind, Skipped, SourceOptions
 
 if TYPE_CHECKING:
     from typing import Self
@@ -88,16 +88,19 @@ class VideoFile:
     kind: Kind = "video"
     live = False
 
-    def __init__(self, address: Address, *, open_s: float, read_s: float) -> None:
+    def __init__(self, address: Address, options: SourceOptions) -> None:
         self.uri = address.uri
         self.name = address.name
         self.skipped: list[Skipped] = []
         self.gaps: list[Gap] = []
         remote = not address.paths
-        self._read_s = read_s
+        self._read_s = options.read_s
         try:
             self._container: InputContainer = av.open(
-                address.text, mode="r", metadata_errors="replace", timeout=(open_s, read_s) if remote else None
+                address.text,
+                mode="r",
+                metadata_errors="replace",
+                timeout=(options.open_s, options.read_s) if remote else None,
             )
         except av.error.FFmpegError as error:
             raise SourceError(

@@ -13,7 +13,7 @@ import pytest
 from crackedge.edge_runtime import LiveSourceError, open_source
 from crackedge.edge_runtime.camera import CameraCapture, _number, open_camera
 from crackedge.edge_runtime.live import Picture
-from crackedge.edge_runtime.sources import Address, never
+from crackedge.edge_runtime.sources import Address, SourceOptions, never
 
 linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="devices as Linux has them")
 
@@ -80,7 +80,7 @@ def test_a_camera_that_is_unplugged() -> None:
         return opened[-1]  # type: ignore[no-any-return]
 
     address = Address("2", "camera", "camera-2")
-    with open_camera(address, open_s=1, read_s=0.2, stop=never, open_capture=open_capture) as source:
+    with open_camera(address, SourceOptions(open_s=1, read_s=0.2), stop=never, open_capture=open_capture) as source:
         with pytest.raises(LiveSourceError, match=r"camera 2: no frame for 0.2 s"):
             list(source)
         assert (source.kind, source.live, source.width) == ("camera", True, 8)

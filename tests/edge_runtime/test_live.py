@@ -16,6 +16,7 @@ import pytest
 
 from crackedge.edge_runtime import Frame, LiveSourceError
 from crackedge.edge_runtime.live import LiveSource, Picture
+from crackedge.edge_runtime.sources import SourceOptions
 from crackedge.edge_runtime.stop import StopFlag
 
 
@@ -42,7 +43,9 @@ def picture(number: int) -> Picture:
 
 
 def live(open_capture: Callable[[], Any], **options: Any) -> LiveSource:
-    values = {"uri": "cam", "name": "cam", "kind": "camera", "open_s": 2.0, "read_s": 2.0, **options}
+    deadlines = {"open_s": 2.0, "read_s": 2.0}
+    deadlines |= {name: options.pop(name) for name in deadlines if name in options}
+    values = {"uri": "cam", "name": "cam", "kind": "camera", "options": SourceOptions(**deadlines), **options}
     return LiveSource(open_capture, **values)
 
 
@@ -212,11 +215,11 @@ def test_a_process_ends_although_its_reader_is_stuck() -> None:
     """Stuck for good, in a call that nobody can interrupt from Python: opening a pipe that nobody writes to."""
     script = """
         import os, sys, tempfile
-        from crackedge.edge_runtime import LiveSourceError, open_source
+        from crackedge.edge_runtime import LiveSourceError, SourceOptions, open_source
         pipe = os.path.join(tempfile.mkdtemp(), "pipe")
         os.mkfifo(pipe)
         try:
-            open_source(pipe, open_s=0.3)
+            open_source(pipe, SourceOptions(open_s=0.3))
         except LiveSourceError as error:
             sys.exit(f"{error}".replace(pipe, "pipe"))
     """

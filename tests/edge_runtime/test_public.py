@@ -35,6 +35,7 @@ def test_the_public_names_are_exactly_these() -> None:
         "Scanner",
         "ScoreMap",
         "SourceError",
+        "SourceOptions",
         "find_regions",
         "open_model",
         "open_source",

@@ -30,7 +30,8 @@ from crackedge.edge_runtime import (
     open_source,
 )
 from crackedge.edge_runtime.records import frame_record
-from crackedge.edge_runtime.runner import Outcome, run, run_sources
+from crackedge.edge_runtime.runner import Outcome, OutputOptions, run, run_sources
+from crackedge.edge_runtime.sources import SourceOptions
 from crackedge.edge_runtime.stop import StopFlag
 from crackedge.edge_runtime.tally import LostOutput, Progress, Summary
 
@@ -96,7 +97,7 @@ def test_threads_change_nothing(clip: Path, scanner: Any, tmp_path: Path) -> Non
     def bare(record: dict[str, Any]) -> dict[str, Any]:
         return {key: value for key, value in record.items() if key != "timing_ms"}
 
-    run_sources([str(clip)], scanner, output=tmp_path / "out", scores=True)
+    run_sources([str(clip)], scanner, output=tmp_path / "out", outputs=OutputOptions(scores=True))
     with scanner() as scan, open_source(clip) as source:
         plain = [bare(frame_record(frame, scan(frame.image), scores=True)) for frame in source]
     assert [bare(record) for record in records_of(tmp_path / "out")[1:-1]] == plain
@@ -145,7 +146,7 @@ def test_several_sources(clip: Path, photo: Any, scanner: Any, tmp_path: Path) -
 def test_the_default_folder(photo: Any, scanner: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = photo("wall 7.png")
     monkeypatch.chdir(tmp_path)
-    outcome = run_sources([str(path)], scanner, video=False)
+    outcome = run_sources([str(path)], scanner, outputs=OutputOptions(video=False))
     assert outcome.folder.parts[0] == "runs"
     assert outcome.folder.name.startswith("wall_7-2")
     assert [entry.name for entry in outcome.folder.iterdir()] == ["results.jsonl"]
@@ -218,7 +219,7 @@ def test_a_live_source_that_stalls(mjpeg_server: Any, scanner: Any, tmp_path: Pa
         [server.url],
         scanner,
         output=tmp_path / "out",
-        read_s=0.4,
+        reading=SourceOptions(read_s=0.4),
         on_warning=warnings.append,
         on_progress=progress.append,
     )
@@ -321,11 +322,13 @@ PROGRAM = """
     from pathlib import Path
     from crackedge.edge_runtime import Scanner
     from crackedge.edge_runtime.runner import run_sources
+    from crackedge.edge_runtime.sources import SourceOptions
     from crackedge.edge_runtime.stop import stop_on_signals
     source, model, out = sys.argv[1:]
     with stop_on_signals() as stop:
         outcome = run_sources(
-            [source], lambda: Scanner(model, threads=1), output=Path(out), stop=stop, open_s=60, read_s=60,
+            [source], lambda: Scanner(model, threads=1), output=Path(out), stop=stop,
+            reading=SourceOptions(open_s=60, read_s=60),
             on_progress=lambda progress: print(progress, flush=True), on_start=lambda _: print("open", flush=True),
         )
     sys.exit(outcome.exit_code())

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from crackedge.edge_runtime import Frame, LiveSourceError, OptionError, SourceError, open_source
 from crackedge.edge_runtime.sources import (
     Source,
+    SourceOptions,
     find_addresses,
     folder_name,
     in_order,
@@ -123,7 +124,7 @@ def test_a_folder_without_pictures(tmp_path: Path) -> None:
 @pytest.mark.parametrize("option", ["open_s", "read_s"])
 def test_deadlines_are_positive(option: str) -> None:
     with pytest.raises(OptionError, match=option):
-        open_source("scene:", **{option: 0.0})  # type: ignore[arg-type]
+        SourceOptions(**{option: 0.0})
 
 
 def test_a_scene_is_a_source() -> None:

@@ -13,13 +13,14 @@ from typing import Any
 import pytest
 
 from crackedge.edge_runtime import Frame, LiveSourceError, SourceError, open_source
+from crackedge.edge_runtime.sources import SourceOptions
 
 
 def test_a_stream_of_jpegs_that_stalls(mjpeg_server: Callable[..., Any]) -> None:
     server = mjpeg_server(frames=5, then="stall")
     frames: list[Frame] = []
     started_s = time.monotonic()
-    with open_source(server.url, open_s=5, read_s=0.4) as source:
+    with open_source(server.url, SourceOptions(open_s=5, read_s=0.4)) as source:
         with pytest.raises(LiveSourceError, match=r"no frame for 0.4 s") as raised:
             frames.extend(source)
         assert source.live
@@ -34,14 +35,17 @@ def test_a_stream_of_jpegs_that_stalls(mjpeg_server: Callable[..., Any]) -> None
 
 def test_a_stream_that_hangs_up(mjpeg_server: Callable[..., Any]) -> None:
     server = mjpeg_server(frames=4, then="end")
-    with open_source(server.url, read_s=5) as source, pytest.raises(LiveSourceError, match="the stream ended after"):
+    with (
+        open_source(server.url, SourceOptions(read_s=5)) as source,
+        pytest.raises(LiveSourceError, match="the stream ended after"),
+    ):
         list(source)
 
 
 def test_a_stream_that_never_begins(mjpeg_server: Callable[..., Any]) -> None:
     server = mjpeg_server(frames=0, then="stall")
     with pytest.raises(LiveSourceError, match=r"did not open within 0.4 s"):
-        open_source(server.url, open_s=0.4)
+        open_source(server.url, SourceOptions(open_s=0.4))
 
 
 def test_a_server_that_accepts_and_says_nothing() -> None:
@@ -49,7 +53,7 @@ def test_a_server_that_accepts_and_says_nothing() -> None:
         port = server.getsockname()[1]
         for scheme in ("rtsp", "http", "tcp"):
             with pytest.raises(LiveSourceError, match="did not open"):
-                open_source(f"{scheme}://127.0.0.1:{port}/x", open_s=0.2)
+                open_source(f"{scheme}://127.0.0.1:{port}/x", SourceOptions(open_s=0.2))
 
 
 def test_a_server_that_sends_rubbish() -> None:
@@ -63,7 +67,7 @@ def test_a_server_that_sends_rubbish() -> None:
         thread = threading.Thread(target=answer)
         thread.start()
         with pytest.raises(LiveSourceError, match="cannot be opened"):
-            open_source(f"http://127.0.0.1:{server.getsockname()[1]}/x", open_s=5)
+            open_source(f"http://127.0.0.1:{server.getsockname()[1]}/x", SourceOptions(open_s=5))
         thread.join()
 
 
@@ -71,11 +75,11 @@ def test_nobody_there() -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
     with pytest.raises(LiveSourceError, match=r"127.0.0.1.*Connection refused"):
-        open_source(f"rtsp://127.0.0.1:{port}/x", open_s=2)
+        open_source(f"rtsp://127.0.0.1:{port}/x", SourceOptions(open_s=2))
     with pytest.raises(SourceError, match="Connection refused"):
-        open_source(f"http://127.0.0.1:{port}/flight.mp4", open_s=2)
+        open_source(f"http://127.0.0.1:{port}/flight.mp4", SourceOptions(open_s=2))
     with pytest.raises(LiveSourceError, match="did not open"):
-        open_source(f"udp://127.0.0.1:{port}", open_s=0.2)
+        open_source(f"udp://127.0.0.1:{port}", SourceOptions(open_s=0.2))
 
 
 def test_a_pipe_that_ends_is_an_end(tmp_path: Path, write_video: Any) -> None:
@@ -106,7 +110,10 @@ def test_a_pipe_that_stalls(tmp_path: Path, write_video: Any) -> None:
     thread = threading.Thread(target=feed)
     thread.start()
     try:
-        with open_source(pipe, read_s=0.3) as source, pytest.raises(LiveSourceError, match=r"no frame for 0.3 s"):
+        with (
+            open_source(pipe, SourceOptions(read_s=0.3)) as source,
+            pytest.raises(LiveSourceError, match=r"no frame for 0.3 s"),
+        ):
             list(source)
     finally:
         over.set()
@@ -115,7 +122,7 @@ def test_a_pipe_that_stalls(tmp_path: Path, write_video: Any) -> None:
 
 def test_readers_that_are_left_behind_end_some_time(mjpeg_server: Callable[..., Any]) -> None:
     server = mjpeg_server(frames=6, then="stall")
-    with open_source(server.url, open_s=0.5, read_s=0.2) as source, pytest.raises(LiveSourceError):
+    with open_source(server.url, SourceOptions(open_s=0.5, read_s=0.2)) as source, pytest.raises(LiveSourceError):
         list(source)
     (reader,) = [thread for thread in threading.enumerate() if thread.name == f"reader of {source.name}"]
     reader.join(10)

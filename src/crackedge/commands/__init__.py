@@ -1,0 +1,1 @@
+"""The commands of ``crackedge``, one a module. What they need that is heavy, they import when they run."""

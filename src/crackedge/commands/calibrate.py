@@ -1,0 +1,45 @@
+"""``crackedge calibrate``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from crackedge.commands.options import cardless_options, open_given_model
+from crackedge.commands.terminal import StatusLine
+
+
+@click.command()
+@click.argument("model")
+@click.argument("data", type=click.Path(path_type=Path))
+@click.option("--output", "-o", required=True, type=click.Path(path_type=Path), help="The .tflite file to write.")
+@click.option("--overwrite", is_flag=True, help="Replace the output if it exists.")
+@click.option("--threads", type=click.IntRange(1), help="Threads of the interpreter [default: processors, up to 4].")
+@cardless_options
+def calibrate(model: str, data: Path, output: Path, overwrite: bool, **options: Any) -> None:
+    """Fit a model's probabilities and thresholds to your own site, from a few labelled photographs.
+
+    The network stays as it is. Ten tiles with cracks and ten without help already; from 40 of each on, half of them
+    is kept back for the figures. DATA is one set (crack/ and no_crack/; images/ and masks/; images/ and boxes/) or a
+    folder of sets.
+
+    \b
+    crackedge calibrate nano site/ -o nano-site.tflite
+    """
+    from crackedge.benchmarks.card_calibration import calibrate as calibrate_model
+    from crackedge.benchmarks.card_calibration import format_calibrated
+    from crackedge.benchmarks.data_sets import find_sets
+
+    with StatusLine() as line:
+        made = calibrate_model(
+            open_given_model({"model": model, **options}),
+            find_sets(data),
+            output,
+            overwrite=overwrite,
+            threads=options["threads"],
+            progress=lambda name, done, total: line.show(f"{name}: {done}/{total}"),
+        )
+    click.echo(format_calibrated(made))
+    click.echo(f"{made.path}: calibrated. Next: crackedge run VIDEO --model {made.path}")

@@ -1,0 +1,79 @@
+"""``crackedge export``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from crackedge.commands import exit_codes
+from crackedge.commands.terminal import StatusLine
+from crackedge.commands.workstation import require_workstation
+
+
+@click.command()
+@click.argument("source", metavar="RUN_OR_FILE", type=click.Path(path_type=Path))
+@click.option("--output", "-o", required=True, type=click.Path(path_type=Path), help="The .tflite file to write.")
+@click.option(
+    "--data-root", required=True, type=click.Path(path_type=Path), help="Data sets whose val/ gives proof and figures."
+)
+@click.option(
+    "--variants",
+    default="int8",
+    show_default=True,
+    help="Some of int8, float32, float16, dynamic, int16x8, with commas between, or all. Several are written as "
+    "NAME-VARIANT.tflite, with a table of what each costs here and is worth.",
+)
+@click.option("--pick", is_flag=True, help="Of several variants, keep only the fastest that was proven, as the output.")
+@click.option("--calibrate-from", metavar="VIDEO", help="Footage that int8 is fitted to, in place of the photographs.")
+@click.option(
+    "--head",
+    type=click.Choice(["logit-map", "probability"]),
+    help="probability: the conventional N x 224 x 224 x 3 to N x 1, for other runtimes [default: the source's].",
+)
+@click.option("--name", help="Name of the model [default: the recipe's].")
+@click.option("--input-range", help="Of a foreign file that does not say it: 0..1, -1..1, 0..255 or caffe.")
+@click.option(
+    "--crack-index", type=click.IntRange(0, 1), default=1, help="Of a foreign file: which class is the crack."
+)
+@click.option("--overwrite", is_flag=True, help="Replace the output if it exists.")
+def export(source: Path, output: Path, data_root: Path, variants: str, **options: Any) -> int:
+    """Make a network into proven .tflite files with their cards inside.
+
+    RUN_OR_FILE is the folder of a training run, or a .keras or .h5 file of any crack classifier. Nothing is written
+    that does not decide as the network does: exit code 5.
+
+    \b
+    crackedge export runs/mine --data-root photos/ -o mine.tflite
+    crackedge export runs/mine --data-root photos/ -o mine.tflite --variants all --pick
+    crackedge export theirs.h5 --data-root photos/ -o theirs.tflite --input-range 0..1
+    """
+    require_workstation("export")
+    from crackedge.export.convert import VARIANTS
+    from crackedge.export.pipeline import export_network
+    from crackedge.export.variants import format_table
+    from crackedge.train.pack import opened
+
+    wanted = VARIANTS if variants == "all" else tuple(name.strip() for name in variants.split(","))
+    with StatusLine() as line, opened(data_root) as root:
+        made = export_network(
+            source,
+            output,
+            data_root=root,
+            wanted=wanted,
+            report=lambda stage: line.show(f"{stage} ..."),
+            **options,
+        )
+    for note in made.notes:
+        click.echo(f"{source}: {note}", err=True)
+    if made.table is not None:
+        click.echo(format_table(made.table))
+    if made.log is not None:
+        click.echo(f"{made.log}: what the converter said", err=True)
+    for file in made.files:
+        click.echo(
+            f"{file.path}: {file.size / 1e6:.2f} MB, {file.card.quantization}; {file.agreement}. "
+            f"Next: crackedge run VIDEO --model {file.path}"
+        )
+    return exit_codes.PROOF if made.failed and not options["pick"] else 0

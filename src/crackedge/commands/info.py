@@ -1,0 +1,33 @@
+"""``crackedge info``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from crackedge.commands.options import json_option
+from crackedge.commands.terminal import StatusLine, write_json
+
+
+@click.command()
+@click.argument("model", default="nano")
+@click.option("--no-time", is_flag=True, help="Do not measure which operations take the time; that takes seconds.")
+@click.option("--threads", type=click.IntRange(1), help="Threads of the interpreter [default: processors, up to 4].")
+@json_option("Write everything, and the samples, here.")
+def info(model: str, no_time: bool, threads: int | None, json_file: Path | None) -> None:
+    """What is inside a model file: card, graph, where the time goes here, what is not accelerated.
+
+    MODEL is the name of a shipped model, or any .tflite file of one image and one result, with or without a card.
+
+    \b
+    crackedge info
+    crackedge info mine.tflite --no-time --json info.json
+    """
+    from crackedge.benchmarks.inspection import format_inspection, inspect_model
+
+    with StatusLine() as line:
+        result = inspect_model(model, time=not no_time, threads=threads, progress=line.show)
+    click.echo(format_inspection(result))
+    if json_file is not None:
+        write_json(json_file, result)

@@ -1,0 +1,75 @@
+"""Options that several commands share."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from crackedge.commands.terminal import unwritable
+
+if TYPE_CHECKING:
+    from crackedge.edge_runtime.model import Model
+
+
+def model_option(command: Callable[..., Any]) -> Callable[..., Any]:
+    """``--model``."""
+    return click.option(
+        "--model", "-m", default="nano", show_default=True, help="Name of a shipped model, or a .tflite file."
+    )(command)
+
+
+def engine_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """``--engine`` and ``--threads``."""
+    for option in (
+        click.option(
+            "--threads", type=click.IntRange(1), help="Threads of the interpreter [default: processors, up to 4]."
+        ),
+        click.option(
+            "--engine",
+            type=click.Choice(["auto", "tiles", "dense"]),
+            default="auto",
+            show_default=True,
+            help="dense: whole frames in one pass; tiles: one window after another; auto: by the model's card.",
+        ),
+    ):
+        command = option(command)
+    return command
+
+
+def cardless_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """What a model without a card does not say itself."""
+    for option in (
+        click.option("--crack-index", type=click.IntRange(0, 1), help="Classifier without a card: which class is it."),
+        click.option("--input-range", help="Classifier without a card, float input: 0..1, -1..1 or 0..255."),
+    ):
+        command = option(command)
+    return command
+
+
+def json_option(help_text: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """``--json``: a file that can be written, which is looked at before the work begins."""
+    return click.option(
+        "--json",
+        "json_file",
+        type=click.Path(dir_okay=False, path_type=Path),
+        callback=lambda _, __, file: _writable(file),
+        help=help_text,
+    )
+
+
+def open_given_model(options: dict[str, Any]) -> Model:
+    """The model that a command's options name."""
+    from crackedge.edge_runtime.model import open_model
+
+    return open_model(options["model"], input_range=options["input_range"], crack_index=options["crack_index"])
+
+
+def _writable(file: Path | None) -> Path | None:
+    """Refuse now what would fail after minutes of measuring."""
+    if file is not None and not os.access(file if file.exists() else file.absolute().parent, os.W_OK):
+        raise unwritable(file, "its folder is missing or write-protected")
+    return file

@@ -1,0 +1,186 @@
+"""``crackedge train``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+from click.core import ParameterSource
+
+from crackedge.commands.terminal import StatusLine, count, duration, stamp
+from crackedge.commands.workstation import require_workstation
+
+if TYPE_CHECKING:
+    from crackedge.train.corpus import Corpus
+
+
+@click.command()
+@click.option("--data-root", type=click.Path(path_type=Path), help="Folder of data sets, or a pack of one.")
+@click.option(
+    "--allow-leak", is_flag=True, help="Train although pieces of one photograph are both trained on and held out."
+)
+@click.option(
+    "--pack",
+    metavar="FILE.zip",
+    type=click.Path(path_type=Path),
+    help="Train nothing: write the photographs as one file, for a machine that cannot see the folders.",
+)
+@click.option(
+    "--pack-mb",
+    type=click.FloatRange(0, 4000, min_open=True),
+    default=60.0,
+    show_default=True,
+    help="Most megabytes of the pack: quality gives way first, then count.",
+)
+@click.option(
+    "--resume",
+    metavar="RUN_FOLDER",
+    type=click.Path(path_type=Path),
+    help="Go on with a run that was cut off; recipe and data are those it began with.",
+)
+@click.option("--recipe", default="nano", show_default=True, help="Name of a shipped recipe, or a TOML file.")
+@click.option("--weights", default="imagenet", show_default=True, help="Of the backbone: a file, imagenet, or none.")
+@click.option("--output", "-o", type=click.Path(path_type=Path), help="Run folder [default: runs/train-RECIPE-DATE].")
+@click.option("--epochs", type=click.IntRange(0), help="Epochs of the whole network, in place of the recipe's.")
+@click.option("--head-epochs", type=click.IntRange(0), help="Epochs of the head alone, in place of the recipe's.")
+@click.option("--steps-per-epoch", type=click.IntRange(1), help="In place of the recipe's.")
+@click.option("--batch", type=click.IntRange(1), help="Canvases in a step, in place of the recipe's.")
+@click.option("--learning-rate", type=float, help="In place of the recipe's.")
+@click.option("--alpha", type=float, help="Width of MobileNetV2, in place of the recipe's: 0.35 or 1.0, say.")
+@click.option("--teacher", help="The model.keras of an earlier, larger run to learn from, in place of the recipe's.")
+@click.option("--seed", type=int, help="In place of the recipe's.")
+def train(
+    data_root: Path | None,
+    allow_leak: bool,
+    pack: Path | None,
+    pack_mb: float,
+    resume: Path | None,
+    recipe: str,
+    weights: str,
+    output: Path | None,
+    **overrides: Any,
+) -> int:
+    """Train a crack model on labelled photographs. For the workstation: pip install 'crackedge[train]'.
+
+    \b
+    crackedge train --data-root photos/ --weights imagenet -o runs/mine
+    crackedge train --resume runs/mine
+    crackedge train --data-root photos/ --pack photos.zip
+
+    --resume goes on after a crash, a full disk, Ctrl-C. A pack is for a machine that cannot see the folders: there,
+    --data-root photos.zip.
+
+    Each data set has train/ and val/ with crack/ and no_crack/, or images/ with masks/ or boxes/. Without val/, the
+    last fifth is held out. Copies of held-out photographs are left out of training.
+    """
+    if resume is not None:
+        _refuse_beside("resume", "data_root", why="goes on with what the run began with")
+    elif data_root is None:
+        raise click.UsageError("no photographs: give --data-root, or --resume a run")
+    elif pack is None and _is_given("pack_mb"):
+        raise click.UsageError("--pack-mb bounds a pack; give --pack FILE.zip too")
+    elif pack is not None:
+        _refuse_beside("pack", "data_root", "pack_mb", "recipe", "allow_leak", why="trains nothing")
+    require_workstation("train")
+    if pack is not None:
+        assert data_root is not None
+        _pack(data_root, pack, recipe=recipe, most_mb=pack_mb, allow_leak=allow_leak)
+        return 0
+    from crackedge.edge_runtime.stop import stop_on_signals
+    from crackedge.train import fit
+    from crackedge.train.recipe import load_recipe
+    from crackedge.train.watch import Progress, TrainingStopped
+
+    with StatusLine() as line, stop_on_signals() as stop:
+
+        def report(progress: Progress) -> None:
+            if progress.epoch_line is not None:
+                line.say(_epoch_summary(progress.epoch_line))
+            line.show(
+                f"step {progress.step}/{progress.steps}  loss {progress.loss:.4f}  "
+                f"{progress.canvases_s:.1f} canvases/s  {duration(progress.remaining_s)} left"
+            )
+
+        def gathered(corpus: Corpus) -> None:
+            for note in corpus.notes:
+                line.say(note)
+
+        def comparing(done: int, total: int) -> None:
+            line.show(f"looking for copies: {done}/{total} photographs")
+
+        told: Any = {"report": report, "gathered": gathered, "comparing": comparing, "stop": stop}
+        try:
+            if resume is not None:
+                trained = fit.resume(resume, data_root=data_root, **told)
+            else:
+                assert data_root is not None
+                chosen = load_recipe(recipe, **overrides)
+                folder = output or Path("runs") / f"train-{chosen.name}-{stamp()}"
+                backbone = None if weights == "none" else weights
+                trained = fit.fit(data_root, folder, chosen, weights=backbone, allow_leak=allow_leak, **told)
+        except TrainingStopped as stopped:
+            line.say(f"crackedge: {stopped}")
+            return 128 + (stop.signal or 0)
+    if trained.skipped:
+        click.echo(
+            f"{len(trained.skipped)} photographs could not be read; {trained.folder}/config.json names them", err=True
+        )
+    click.echo(
+        f"{trained.folder}: trained, {count(trained.epochs, 'epoch')}. Next: crackedge export {trained.folder} "
+        f"--data-root {trained.data_root} -o {trained.name}.tflite"
+    )
+    return 0
+
+
+def _pack(data_root: Path, file: Path, *, recipe: str, most_mb: float, allow_leak: bool) -> None:
+    """Write a recipe's photographs as one file, and say what is in it and what is not."""
+    from crackedge.train.corpus import gather
+    from crackedge.train.pack import opened, write_pack
+    from crackedge.train.recipe import load_recipe
+
+    with StatusLine() as line, opened(data_root) as root:
+        corpus = gather(
+            root,
+            load_recipe(recipe),
+            allow_leak=allow_leak,
+            progress=lambda done, total: line.show(f"looking for copies: {done}/{total} photographs"),
+        )
+        for note in corpus.notes:
+            line.say(note)
+        packed = write_pack(
+            corpus,
+            file,
+            most_bytes=int(most_mb * 1e6),
+            progress=lambda done, total: line.show(f"packing: {done}/{total} photographs"),
+        )
+    for name, (kept, found) in packed.kept.items():
+        click.echo(f"{name}: {kept} of {found} photographs")
+    if packed.skipped:
+        unread, first = count(len(packed.skipped), "photograph"), next(iter(packed.skipped.values()))
+        click.echo(f"{unread} could not be read; the first: {first}", err=True)
+    click.echo(
+        f"{packed.path}: {packed.size / 1e6:.2f} MB, JPEG quality {packed.quality}. "
+        f"Next: crackedge train --recipe {recipe} --data-root {packed.path}"
+    )
+
+
+def _epoch_summary(line: dict[str, Any]) -> str:
+    figures = [
+        f"{name} AUC {one['auc']:.3f}" if one["auc"] is not None else f"{name} mean score {one['mean_score']:.2f}"
+        for name, one in line["val"].items()
+    ]
+    validation = "" if line["val_loss"] is None else f"validation {line['val_loss']:.4f}  "
+    return f"epoch {line['epoch']}  loss {line['loss']:.4f}  {validation}{line['wall_s']:.0f} s  " + "  ".join(figures)
+
+
+def _is_given(option: str) -> bool:
+    return click.get_current_context().get_parameter_source(option) is ParameterSource.COMMANDLINE
+
+
+def _refuse_beside(option: str, *fitting: str, why: str) -> None:
+    """Refuse what somebody typed beside an option with which it would have no effect."""
+    names = click.get_current_context().params
+    given = [name.replace("_", "-") for name in names if name not in (option, *fitting) and _is_given(name)]
+    if given:
+        raise click.UsageError(f"--{option} {why}; leave out --{', --'.join(given)}")
