@@ -28,7 +28,7 @@ MARKED_IMAGES = "marked"
 UNFINISHED = "unfinished"
 
 _REPLACED = ".replaced"
-_OURS = re.compile(r"results\.jsonl|marked(-\d+)?\.mp4|marked")
+_OURS = re.compile(r"results\.jsonl|marked(-\d+|\.segment-\d+|\.joined(-\d+)?)?\.mp4|marked")
 _UNFINISHED = re.compile(rf"{UNFINISHED}(-\d+)?")
 
 
@@ -49,6 +49,7 @@ class ResultFolder:
     Args:
         folder: where the results are to be.
         reading: files that the run reads, which must not lie in there.
+        resume: whether to write where the last run over the same sources wrote, finished or not.
 
     Attributes:
         path: where to write; after the end, where the results are.
@@ -57,7 +58,7 @@ class ResultFolder:
         OutputError: it is a file, holds something that is not ours, or cannot be written to.
     """
 
-    def __init__(self, folder: Path, *, reading: Iterable[Path] = ()) -> None:
+    def __init__(self, folder: Path, *, reading: Iterable[Path] = (), resume: bool = False) -> None:
         self._folder = folder
         with _as_output_error(folder):
             if folder.exists() and not folder.is_dir():
@@ -71,7 +72,11 @@ class ResultFolder:
             for file in reading:
                 if inside in file.resolve().parents:
                     raise OutputError(f"{folder}: the source {file} lies in it; give another folder for the results")
+            unfinished = sorted(filter(_is_unfinished, folder.iterdir()), key=_age) if self._had_results else []
         self.path = next(_free(folder / UNFINISHED)) if self._had_results else folder
+        if resume and self._had_results:
+            self.path = unfinished[0] if unfinished else folder
+            self._had_results = self.path != folder
         self._made: list[Path] = []
         self._keep = False
 
@@ -172,6 +177,10 @@ def _is_part(folder: Path) -> bool:
 
 def _is_unfinished(folder: Path) -> bool:
     return bool(_UNFINISHED.fullmatch(folder.name)) and folder.is_dir() and is_result_folder(folder)
+
+
+def _age(folder: Path) -> float:
+    return -folder.stat().st_mtime
 
 
 def _free(path: Path) -> Iterator[Path]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import struct
+import time
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
@@ -36,7 +37,7 @@ _GUESSED_FPS = 30.0
 # after a clean end; that of an hour at 30 frames per second takes some 9 MB of memory until then. Before FFmpeg 8.1 it
 # spoils the file when the disk is full at the end. "delay_moov": a video that begins later than 0 does so here.
 HYBRID = av.library_versions["libavformat"] >= (62, 12, 0)
-_MP4_OPTIONS = {
+MP4_OPTIONS = {
     "movflags": f"{'hybrid_fragmented' if HYBRID else 'frag_keyframe'}+delay_moov+default_base_moof",
     "movie_timescale": str(_TICKS_HZ),
     "flush_packets": "1",
@@ -54,11 +55,15 @@ class VideoSink:
         fps: nominal frames per second of the source, where known.
         preset: of x264.
         crf: quality of x264, 0 (lossless) to 51.
+
+    Attributes:
+        timing_ms: of the last frame: ``mark`` (drawing) and ``encode``.
     """
 
     def __init__(self, path: Path, *, fps: float | None = None, preset: str = "ultrafast", crf: int = 23) -> None:
         self.name = path.name
         self._path, self._fps, self._preset, self._crf = path, fps or _GUESSED_FPS, preset, crf
+        self.timing_ms: dict[str, float] = {}
         self._container: OutputContainer | None = None
         self._stream: VideoStream | None = None
         self._size_wh = (0, 0)
@@ -77,9 +82,12 @@ class VideoSink:
 
     def write(self, frame: Frame, result: FrameResult) -> None:
         """Mark and encode a frame; see :class:`Sink`."""
-        planes = _i420(mark(frame.image, result.regions))
+        started = time.perf_counter()
+        marked = mark(frame.image, result.regions)
+        drawn = time.perf_counter()
         with as_output_error(self._path):
-            self._encode(planes, round(frame.time_s * _TICKS_HZ))
+            self._encode(_i420(marked), round(frame.time_s * _TICKS_HZ))
+        self.timing_ms = {"mark": (drawn - started) * 1e3, "encode": (time.perf_counter() - drawn) * 1e3}
 
     def note(self, record: Record) -> None:
         """Only frames can be seen."""
@@ -122,9 +130,8 @@ class VideoSink:
 
     def _open(self, size_wh: tuple[int, int]) -> None:
         self._files += 1
-        number = "" if self._files == 1 else f"-{self._files}"
-        path = self._path.with_name(f"{self._path.stem}{number}{self._path.suffix}")
-        container = av.open(str(path), mode="w", format="mp4", container_options=_MP4_OPTIONS)
+        path = numbered(self._path, self._files)
+        container = av.open(str(path), mode="w", format="mp4", container_options=MP4_OPTIONS)
         try:
             stream = container.add_stream(
                 "libx264",
@@ -155,6 +162,11 @@ class VideoSink:
             container.close()
         with contextlib.suppress(OSError):
             os.truncate(container.name, whole_length(Path(container.name)))
+
+
+def numbered(path: Path, number: int) -> Path:
+    """``marked.mp4``, ``marked-2.mp4`` and so on."""
+    return path if number == 1 else path.with_name(f"{path.stem}-{number}{path.suffix}")
 
 
 def whole_length(path: Path) -> int:

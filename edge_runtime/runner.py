@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
 
-from crackedge.edge_runtime import folder
+from crackedge.edge_runtime import folder, resumption, segments
 from crackedge.edge_runtime.errors import CrackedgeError, LiveSourceError, OptionError, OutputError, SourceError
 from crackedge.edge_runtime.frame import Frame
 from crackedge.edge_runtime.marked_video import VideoSink
@@ -21,7 +21,7 @@ from crackedge.edge_runtime.scanner import FrameResult, Scanner
 from crackedge.edge_runtime.sinks import ImageSink, JsonlSink, Sink
 from crackedge.edge_runtime.sources import Address, Source, SourceOptions, find_addresses, folder_name, open_address
 from crackedge.edge_runtime.stop import StopFlag
-from crackedge.edge_runtime.tally import LostOutput, Progress, Summary, Tally
+from crackedge.edge_runtime.tally import Earlier, LostOutput, Progress, Summary, Tally, summary_of
 
 _PROGRESS_S = 0.2  # between two reports
 
@@ -33,6 +33,7 @@ def run(
     *,
     part: str | None = None,
     max_frames: int | None = None,
+    earlier: Earlier | None = None,
     stop: StopFlag | None = None,
     on_progress: Callable[[Progress], None] = lambda _: None,
     on_warning: Callable[[str], None] = lambda _: None,
@@ -46,7 +47,8 @@ def run(
         scanner: finds the cracks.
         sinks: not yet entered; closed at the end.
         part: name of this source's subfolder among those of several sources.
-        max_frames: how many frames at most.
+        max_frames: how many frames at most, those of an earlier run included.
+        earlier: what an interrupted run has done already.
         stop: asked before each frame and while waiting.
         on_progress: called a few times a second, and at the end.
         on_warning: called with a line about what went wrong and did not end the run.
@@ -56,16 +58,18 @@ def run(
         LiveSourceError: it gave none in time.
         OutputError: a sink failed before the first frame.
     """
-    stop = stop or StopFlag()
+    stop, earlier = stop or StopFlag(), earlier or Earlier()
     error: CrackedgeError | None = None
     with ExitStack() as stack:
-        outputs = _Outputs([stack.enter_context(sink) for sink in sinks], source, on_warning)
+        outputs = _Outputs([stack.enter_context(sink) for sink in sinks], source, on_warning, told_gaps=earlier.gaps)
         outputs.begin(header_record(source, model=scanner.model, plan=scanner.plan, started_at=_now(), part=part))
         frames: Iterable[Frame] = source if source.live else stack.enter_context(read_ahead(source, stop=stop))
-        tally = Tally(source, part=part, max_frames=max_frames)
+        frames = itertools.dropwhile(lambda frame: frame.index < earlier.next_index, frames)
+        still = None if max_frames is None else max(0, max_frames - earlier.frames)
+        tally = Tally(source, part=part, max_frames=max_frames, earlier=earlier)
         due_s = time.monotonic()
         try:
-            for frame in itertools.islice(frames, max_frames):
+            for frame in itertools.islice(frames, still):
                 if stop():
                     break
                 result = scanner(frame.image)
@@ -116,11 +120,13 @@ class Start:
         source: the opened source.
         scanner: what scans it.
         folder: where results are being written.
+        next_index: of the first frame; more than 0 where an interrupted run goes on.
     """
 
     source: Source
     scanner: Scanner
     folder: Path
+    next_index: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,6 +166,7 @@ def run_sources(
     reading: SourceOptions | None = None,
     outputs: OutputOptions | None = None,
     max_frames: int | None = None,
+    resume: bool = False,
     stop: StopFlag | None = None,
     on_start: Callable[[Start], None] = lambda _: None,
     on_progress: Callable[[Progress], None] = lambda _: None,
@@ -176,6 +183,7 @@ def run_sources(
         reading: how to read the sources.
         outputs: what to make of the frames.
         max_frames: how many frames of each source at most.
+        resume: whether to go on where an interrupted run over the same sources stopped, in ``output``.
         stop: ends the run when asked.
         on_start: called for each source once it is open.
         on_progress: called a few times a second.
@@ -192,6 +200,8 @@ def run_sources(
         raise OptionError(f"max_frames {max_frames}: expected at least 1")
     if not texts:
         raise OptionError("no source; expected a file, folder, URL, camera number or scene:")
+    if resume and output is None:
+        raise OptionError("resume: expected the folder of the interrupted run; give -o")
     stop = stop or StopFlag()
     outputs = outputs or OutputOptions()
     addresses = [address for text in texts for address in find_addresses(text)]
@@ -199,29 +209,37 @@ def run_sources(
     summaries: list[Summary] = []
     errors: list[CrackedgeError] = []
     files = [path for address in addresses for path in address.paths]
-    with folder.ResultFolder(place, reading=files) as target, open_scanner() as scanner:
+    with folder.ResultFolder(place, reading=files, resume=resume) as target, open_scanner() as scanner:
         for address, part in zip(addresses, _parts(addresses), strict=True):
             if stop():
                 break
             where = target.path / (part or "")
+            done = resumption.done_before(where) if resume else None
+            if done is not None:
+                segments.finish(where / folder.MARKED_VIDEO)  # where the process was killed at the very end
+                summaries.append(summary_of(done, source=address.uri, part=part))
+                continue
             try:
                 with (
                     open_address(address, reading, stop=stop) as source,
                     _subfolder(where, wanted=part is not None),
                 ):
-                    on_start(Start(source, scanner, where))
-                    summaries.append(
-                        run(
-                            source,
-                            scanner,
-                            _sinks(source, where, outputs, stop),
-                            part=part,
-                            max_frames=max_frames,
-                            stop=stop,
-                            on_progress=on_progress,
-                            on_warning=on_warning,
-                        )
+                    earlier = _earlier(source, scanner, where, outputs, part) if resume else Earlier()
+                    on_start(Start(source, scanner, where, earlier.next_index))
+                    summary = run(
+                        source,
+                        scanner,
+                        _sinks(source, where, outputs, stop, earlier),
+                        part=part,
+                        max_frames=max_frames,
+                        earlier=earlier,
+                        stop=stop,
+                        on_progress=on_progress,
+                        on_warning=on_warning,
                     )
+                    if summary.complete:
+                        segments.finish(where / folder.MARKED_VIDEO)
+                    summaries.append(summary)
             except (SourceError, LiveSourceError) as error:
                 if part is None:
                     raise
@@ -235,10 +253,12 @@ def run_sources(
 class _Outputs:
     """The sinks that still work, and what became of the others."""
 
-    def __init__(self, sinks: Sequence[Sink], source: Source, on_warning: Callable[[str], None]) -> None:
+    def __init__(
+        self, sinks: Sequence[Sink], source: Source, on_warning: Callable[[str], None], *, told_gaps: int
+    ) -> None:
         self._sinks, self._source, self._on_warning = list(sinks), source, on_warning
         self._lost: list[LostOutput] = []
-        self._told_gaps = self._told_skips = 0
+        self._told_gaps, self._told_skips = told_gaps, 0
 
     @property
     def lost(self) -> tuple[LostOutput, ...]:
@@ -291,7 +311,7 @@ def _subfolder(where: Path, *, wanted: bool) -> Iterator[None]:
         yield
         return
     try:
-        where.mkdir()
+        where.mkdir(exist_ok=True)
     except OSError as error:
         raise OutputError(f"{where}: cannot be made ({error.strerror}); give another folder") from error
     try:
@@ -303,10 +323,19 @@ def _subfolder(where: Path, *, wanted: bool) -> Iterator[None]:
                 where.rmdir()
 
 
-def _sinks(source: Source, where: Path, outputs: OutputOptions, stop: StopFlag) -> list[Sink]:
-    sinks: list[Sink] = [JsonlSink(where / folder.RESULTS, scores=outputs.scores)]
+def _earlier(source: Source, scanner: Scanner, where: Path, outputs: OutputOptions, part: str | None) -> Earlier:
+    if source.live:
+        raise OptionError(f"{source.uri}: a live source cannot be resumed; run it without --resume")
+    header = header_record(source, model=scanner.model, plan=scanner.plan, started_at=_now(), part=part)
+    return resumption.take_up(where, header, marked=outputs.video, at=_now())
+
+
+def _sinks(source: Source, where: Path, outputs: OutputOptions, stop: StopFlag, earlier: Earlier) -> list[Sink]:
+    sinks: list[Sink] = [
+        JsonlSink(where / folder.RESULTS, scores=outputs.scores, append=earlier.resumed),
+    ]
     if outputs.video and source.kind == "images":
-        sinks.append(BackgroundSink(ImageSink(where / folder.MARKED_IMAGES)))
+        sinks.append(BackgroundSink(ImageSink(where / folder.MARKED_IMAGES, earlier=earlier.files)))
     elif outputs.video:
         video = VideoSink(where / folder.MARKED_VIDEO, fps=source.fps, preset=outputs.preset, crf=outputs.crf)
         sinks.append(BackgroundSink(video))

@@ -6,7 +6,7 @@ import contextlib
 import errno
 import io
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Protocol
@@ -74,16 +74,17 @@ class JsonlSink:
     Args:
         path: the file; replaced.
         scores: whether frames carry the scores of all windows.
+        append: whether to write on where an interrupted run stopped; its header stays.
 
     Raises:
         OutputError: the file cannot be written.
     """
 
-    def __init__(self, path: Path, *, scores: bool = False) -> None:
+    def __init__(self, path: Path, *, scores: bool = False, append: bool = False) -> None:
         self.name = path.name
-        self._path, self._scores = path, scores
+        self._path, self._scores, self._append = path, scores, append
         with as_output_error(path):
-            self._file = io.FileIO(path, "w")
+            self._file = io.FileIO(path, "a" if append else "w")
 
     def __enter__(self) -> Self:
         return self
@@ -100,7 +101,9 @@ class JsonlSink:
 
     def note(self, record: Record) -> None:
         """Write a line; see :class:`Sink`."""
-        line = json.dumps(record, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode() + b"\n"
+        if self._append and record["type"] == "header":
+            return
+        line = json_line(record)
         with as_output_error(self._path):
             start = self._file.tell()
             try:
@@ -121,12 +124,15 @@ class ImageSink:
 
     Args:
         folder: where to; made with the first image.
+        earlier: files of the frames that an interrupted run wrote there already.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, earlier: Sequence[str] = ()) -> None:
         self.name = folder.name
         self._folder = folder
         self._names: set[str] = set()
+        for file in earlier:
+            self._free_name(Path(file).stem)
 
     def __enter__(self) -> Self:
         return self
@@ -159,6 +165,11 @@ class ImageSink:
             name, number = f"{stem}-{number}.jpg", number + 1
         self._names.add(name.casefold())
         return name
+
+
+def json_line(record: Record) -> bytes:
+    """A record as a line of JSON."""
+    return json.dumps(record, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode() + b"\n"
 
 
 @contextlib.contextmanager

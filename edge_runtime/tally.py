@@ -6,7 +6,7 @@ import time
 from collections import deque
 from dataclasses import dataclass
 from datetime import datetime, timezone
-from typing import Literal
+from typing import Any, Literal
 
 from crackedge.edge_runtime.errors import CrackedgeError
 from crackedge.edge_runtime.frame import Frame
@@ -16,6 +16,7 @@ from crackedge.edge_runtime.sources import Skipped, Source
 Reason = Literal["end", "max-frames", "interrupted", "lost"]
 
 _RATE_OVER_S = 5.0
+_COUNTED = ("reason", "frames", "cracked_frames", "regions", "seconds", "dropped", "gaps")
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +25,29 @@ class LostOutput:
 
     output: str
     reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Earlier:
+    """What an interrupted run has done already.
+
+    Attributes:
+        frames: how many frames it scanned.
+        cracked_frames: how many of them have a crack region.
+        regions: how many regions they have together.
+        gaps: how many of the source's gaps it told.
+        next_index: of the first frame that is still to be scanned.
+        files: of the scanned images, for a source of images.
+        resumed: whether there was such a run; its results have a header then.
+    """
+
+    resumed: bool = False
+    frames: int = 0
+    cracked_frames: int = 0
+    regions: int = 0
+    gaps: int = 0
+    next_index: int = 0
+    files: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,16 +137,30 @@ class Summary:
         return ended and not self.lost_outputs
 
 
-class Tally:
-    """Counts the frames of one source. The clock runs from its making."""
+def summary_of(record: dict[str, Any], *, source: str, part: str | None) -> Summary:
+    """The summary that a complete run over a file left in its results."""
+    return Summary(
+        source=source,
+        part=part,
+        live=False,
+        error=None,
+        skipped=tuple(Skipped(**one) for one in record["skipped"]),
+        lost_outputs=(),
+        **{name: record[name] for name in _COUNTED},
+    )
 
-    def __init__(self, source: Source, *, part: str | None, max_frames: int | None) -> None:
-        self.frames = 0
+
+class Tally:
+    """Counts the frames of one source, on from those of an interrupted run. The clock runs from its making."""
+
+    def __init__(self, source: Source, *, part: str | None, max_frames: int | None, earlier: Earlier) -> None:
+        self.frames = earlier.frames
         self._source, self._part, self._max_frames = source, part, max_frames
-        self._cracked_frames = self._regions = self._regions_now = self._dropped = 0
+        self._cracked_frames, self._regions = earlier.cracked_frames, earlier.regions
+        self._regions_now = self._dropped = 0
         self._age_s: float | None = None
         self._start_s = self._end_s = time.perf_counter()
-        self._recent: deque[tuple[float, int]] = deque([(self._start_s, 0)])
+        self._recent: deque[tuple[float, int]] = deque([(self._start_s, self.frames)])
 
     def add(self, frame: Frame, result: FrameResult) -> None:
         """Count a frame."""

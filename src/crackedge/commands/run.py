@@ -25,6 +25,7 @@ from crackedge.commands.terminal import StatusLine, count
 @click.option("--threshold", type=float, help="Probability from which a window is cracked, in place of the card's.")
 @click.option("--operating-point", help="Named thresholds of the card: balanced, high-recall, high-precision.")
 @click.option("--max-frames", type=click.IntRange(1), help="Stop after so many frames of each source.")
+@click.option("--resume", is_flag=True, help="Go on where an interrupted run into the same -o stopped.")
 @click.option("--scores", is_flag=True, help="Write the scores of all windows to results.jsonl too.")
 @click.option("--no-video", is_flag=True, help="Write no marked video or images.")
 @click.option("--no-window", is_flag=True, help="Show no window, even where there could be one.")
@@ -41,6 +42,7 @@ def run(sources: tuple[str, ...], camera: tuple[int, ...], output: Path | None, 
     crackedge run inspection.mp4 -o out/
     crackedge run photos/ --operating-point high-recall
     crackedge run --camera 0
+    crackedge run inspection.mp4 -o out/ --resume
 
     Exit codes: 0 done, 1 failed, 2 wrong use, 3 live source absent or lost, 4 an output was lost, 10 cracks found
     (--fail-on-crack), 128 + n ended by signal n.
@@ -64,6 +66,8 @@ def run(sources: tuple[str, ...], camera: tuple[int, ...], output: Path | None, 
 
     def on_start(start: Start) -> None:
         plan = start.scanner.plan
+        if start.next_index:
+            line.say(f"{start.source.uri}: going on at frame {start.next_index}")
         line.say(
             f"{start.source.uri}: model {start.scanner.model.name}, engine {plan.engine}, stride {plan.stride}, "
             f"threshold {plan.window_threshold:.2f}, {plan.runtime}, {count(plan.threads, 'thread')}"
@@ -81,6 +85,7 @@ def run(sources: tuple[str, ...], camera: tuple[int, ...], output: Path | None, 
                 window=not options["no_window"],
             ),
             max_frames=options["max_frames"],
+            resume=options["resume"],
             stop=stop,
             on_start=on_start,
             on_progress=lambda progress: line.show(str(progress)),

@@ -1,0 +1,130 @@
+"""Resumption: what an interrupted run over a file left behind, and from which frame a new one goes on."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections import deque
+from collections.abc import Iterator
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from crackedge.edge_runtime import folder, segments
+from crackedge.edge_runtime.errors import OptionError
+from crackedge.edge_runtime.output_file import replacing
+from crackedge.edge_runtime.records import Record, utc_text
+from crackedge.edge_runtime.sinks import json_line
+from crackedge.edge_runtime.tally import Earlier
+
+_MUST_AGREE = ("schema", "model", "source", "plan")  # parts of the header, or the results are not of one piece
+_MAY_DIFFER = ("threads", "frames")  # of these parts: speed, and an estimate
+
+
+def done_before(where: Path) -> Record | None:
+    """The summary of the results in a folder, where they are complete."""
+    for last in deque(_lines(where / folder.RESULTS), maxlen=1):
+        if last["type"] == "summary" and last["reason"] in ("end", "max-frames") and not last["lost_outputs"]:
+            return last
+    return None
+
+
+def take_up(where: Path, header: Record, *, marked: bool, at: datetime) -> Earlier:
+    """Cut an interrupted run's outputs to the frames that all of them have, ready to be written on.
+
+    The records' header gets the moment in its ``resumed_at``; what is there of the marked video becomes a segment.
+
+    Args:
+        where: the folder of the results; where there are none, nothing was done.
+        header: of the run that goes on; model, source and plan must be the same.
+        marked: whether there is to be a marked video, or marked images.
+        at: UTC.
+
+    Raises:
+        OptionError: the results are of another run.
+        OutputError: they cannot be written.
+    """
+    results = where / folder.RESULTS
+    records = list(_lines(results))
+    if not records:
+        return Earlier()
+    _check_same(records[0], header, where)
+    frames = sum(1 for record in records if record["type"] == "frame")
+    if marked and header["source"]["kind"] == "images":
+        frames = _cut_images(where / folder.MARKED_IMAGES, frames)
+    elif marked:
+        frames = _cut_video(where / folder.MARKED_VIDEO, frames)
+    elif (where / folder.MARKED_VIDEO).exists() or (where / folder.MARKED_IMAGES).exists():
+        raise OptionError(f"{where}: the interrupted run marked what it saw; go on without --no-video")
+    kept = list(_first(records[1:], frames))
+    resumed_at = [*records[0].get("resumed_at", []), utc_text(at)]
+    with replacing(results) as part, part.open("wb") as file:
+        file.writelines(json_line(record) for record in ({**records[0], "resumed_at": resumed_at}, *kept))
+    scanned = [record for record in kept if record["type"] == "frame"]
+    return Earlier(
+        resumed=True,
+        frames=len(scanned),
+        cracked_frames=sum(record["cracked"] for record in scanned),
+        regions=sum(len(record["regions"]) for record in scanned),
+        gaps=len(kept) - len(scanned),
+        next_index=scanned[-1]["index"] + 1 if scanned else 0,
+        files=tuple(record["file"] for record in scanned if "file" in record),
+    )
+
+
+def _first(records: list[Record], frames: int) -> Iterator[Record]:
+    """The records of the first frames, and the gaps before them."""
+    last = [number for number, record in enumerate(records) if record["type"] == "frame"][:frames]
+    return (one for one in itertools.islice(records, last[-1] + 1 if last else 0) if one["type"] in ("frame", "gap"))
+
+
+def _cut_images(images: Path, frames: int) -> int:
+    """For how many frames there are images, the last of which may have been cut off."""
+    there = sum(1 for _ in images.iterdir()) if images.is_dir() else 0
+    return min(frames, max(0, there - 1))
+
+
+def _cut_video(video: Path, frames: int) -> int:
+    """For how many frames there are pictures, once those beyond are gone and the rest is a segment."""
+    parts = segments.set_aside(video)
+    pictures = segments.picture_count(parts)
+    if pictures > frames:
+        segments.join(video, parts, most=frames)
+        segments.set_aside(video)
+    return min(frames, pictures)
+
+
+def _check_same(earlier: Record, now: Record, where: Path) -> None:
+    for name in _MUST_AGREE:
+        before, after = _comparable(earlier.get(name)), _comparable(now[name])
+        if before != after:
+            raise OptionError(
+                f"{where}: its results are of another {name} ({_difference(before, after)}); "
+                "give the options of the interrupted run, or another folder"
+            )
+
+
+def _comparable(part: Any) -> Any:
+    return {key: part[key] for key in part if key not in _MAY_DIFFER} if isinstance(part, dict) else part
+
+
+def _difference(before: Any, after: Any) -> str:
+    if isinstance(before, dict) and isinstance(after, dict):
+        key = next(key for key in {**before, **after} if before.get(key) != after.get(key))
+        return f"{key} {before.get(key)}, now {after.get(key)}"
+    return f"{before}, now {after}"
+
+
+def _lines(results: Path) -> Iterator[Record]:
+    """The records that are whole; a killed run's last line may not be."""
+    if not results.exists():
+        return
+    with results.open("rb") as lines:
+        for line in lines:
+            try:
+                record = json.loads(line)
+            except ValueError:
+                return
+            if not (line.endswith(b"\n") and isinstance(record, dict) and "type" in record):
+                return
+            yield record

@@ -1,0 +1,220 @@
+"""Interrupted runs that are gone on with: what they leave in the end is what one undisturbed run leaves."""
+
+from __future__ import annotations
+
+import json
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import textwrap
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+import pytest
+
+from crackedge.edge_runtime import OptionError, Scanner, SourceError
+from crackedge.edge_runtime.runner import OutputOptions, run_sources
+from crackedge.edge_runtime.stop import StopFlag
+
+FRAMES = 60
+SCENE = f"scene:?frames={FRAMES}&size=320x240&cracks=2&distractors=0"
+PROGRAM = """
+    import sys, time
+    from pathlib import Path
+    from crackedge.edge_runtime import Scanner
+    from crackedge.edge_runtime.runner import run_sources
+    from crackedge.edge_runtime.stop import stop_on_signals
+    source, model, out = sys.argv[1:]
+    class Slow(Scanner):
+        def __call__(self, image):
+            time.sleep(0.02)
+            return super().__call__(image)
+    with stop_on_signals() as stop:
+        outcome = run_sources([source], lambda: Slow(model, threads=1), output=Path(out), stop=stop, resume=True,
+                              on_start=lambda start: print(start.next_index, flush=True))
+    sys.exit(outcome.exit_code())
+"""
+
+
+@pytest.fixture
+def scanner(tiny_model: Path) -> Callable[[], Scanner]:
+    return lambda: Scanner(tiny_model, threads=1)
+
+
+def lines(folder: Path) -> list[dict[str, Any]]:
+    """The records, without what may differ between two runs."""
+    records = [json.loads(line) for line in (folder / "results.jsonl").read_text().splitlines()]
+    return [
+        {key: value for key, value in record.items() if key not in ("timing_ms", "seconds", "fps", "ended_at")}
+        for record in records[1:]
+    ]
+
+
+def pictures(video: Path) -> tuple[list[float], list[Any]]:
+    """Times and small grey versions of a video's pictures."""
+    with av.open(str(video)) as container:
+        decoded = list(container.decode(video=0))
+    return [float(one.time or 0) for one in decoded], [one.to_ndarray(format="gray")[::8, ::8] for one in decoded]
+
+
+def assert_same(found: Path, undisturbed: Path) -> None:
+    assert lines(found) == lines(undisturbed)
+    (times, seen), (times_expected, expected) = pictures(found / "marked.mp4"), pictures(undisturbed / "marked.mp4")
+    assert times == times_expected
+    for one, other in zip(seen, expected, strict=True):
+        assert np.abs(one.astype(int) - other).mean() < 4, "the same picture, encoded anew"
+    assert sorted(path.name for path in found.iterdir()) == ["marked.mp4", "results.jsonl"]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_a_run_that_is_ended_again_and_again(number: signal.Signals, tiny_model: Path, tmp_path: Path) -> None:
+    run_sources([SCENE], lambda: Scanner(tiny_model, threads=1), output=tmp_path / "undisturbed")
+    out, firsts = tmp_path / "out", []
+    moments = random.Random(number)
+    command = [sys.executable, "-c", textwrap.dedent(PROGRAM), SCENE, str(tiny_model), str(out)]
+    for _ in range(8):
+        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+            assert process.stdout is not None
+            firsts += [int(line) for line in [process.stdout.readline()] if line]  # nothing is started when all is done
+            try:
+                process.wait(moments.uniform(0.2, 0.6))
+            except subprocess.TimeoutExpired:
+                process.send_signal(number)
+            _, errors = process.communicate(timeout=30)
+        assert "Traceback" not in errors
+        if process.returncode == 0:
+            break
+        assert process.returncode in (-number, 128 + number)  # the first also once everything is closed
+    else:
+        run_sources([SCENE], lambda: Scanner(tiny_model, threads=1), output=out, resume=True)
+    assert firsts == sorted(firsts)
+    assert firsts[-1] > 0
+    header = json.loads((out / "results.jsonl").read_text().splitlines()[0])
+    assert len(header["resumed_at"]) >= 1
+    assert_same(out, tmp_path / "undisturbed")
+
+
+def interrupted(source: str, scanner: Any, out: Path, *, after: int = 5, **options: Any) -> Path:
+    """A run that somebody stops after some frames."""
+    stop, seen = StopFlag(), []
+
+    def progress(_: Any) -> None:
+        seen.append(1)
+
+    class Stopping(Scanner):
+        calls = 0
+
+        def __call__(self, image: Any) -> Any:
+            self.calls += 1
+            if self.calls == after:
+                stop.ask()
+            return super().__call__(image)
+
+    made = scanner()
+    return run_sources(
+        [source],
+        lambda: Stopping(made.model, threads=1),
+        output=out,
+        stop=stop,
+        on_progress=progress,
+        **options,
+    ).folder
+
+
+def test_images(photo: Any, scanner: Any, tmp_path: Path) -> None:
+    for number in range(8):
+        photo(f"set/{number}/wall.png", np.full((64, 90, 3), 40 * (number % 2), np.uint8))
+    source = str(tmp_path / "set" / "*" / "*.png")
+    run_sources([source], scanner, output=tmp_path / "undisturbed")
+    interrupted(source, scanner, tmp_path / "out")
+    assert len(lines(tmp_path / "out")) < 8
+    run_sources([source], scanner, output=tmp_path / "out", resume=True)
+    assert lines(tmp_path / "out") == lines(tmp_path / "undisturbed")
+    names = [sorted(file.name for file in (tmp_path / name / "marked").iterdir()) for name in ("out", "undisturbed")]
+    assert names[0] == names[1]
+
+
+def test_the_last_line_was_cut_off(scanner: Any, tmp_path: Path) -> None:
+    run_sources([SCENE], scanner, output=tmp_path / "undisturbed", max_frames=20)
+    out = interrupted(SCENE, scanner, tmp_path / "out", after=12, max_frames=20)
+    results = out / "results.jsonl"
+    records = results.read_bytes().splitlines(keepends=True)
+    results.write_bytes(b"".join(records[:8]) + records[8][:40])
+    run_sources([SCENE], scanner, output=out, resume=True, max_frames=20)
+    assert_same(out, tmp_path / "undisturbed")
+
+
+def test_what_is_done_is_not_done_again(scanner: Any, tmp_path: Path, write_video: Any) -> None:
+    for name in ("a.mp4", "b.mp4"):
+        write_video(name, frames=8)
+    sources = [str(tmp_path / name) for name in ("a.mp4", "b.mp4")]
+    run_sources(sources, scanner, output=tmp_path / "out")
+    before = (tmp_path / "out" / "a" / "results.jsonl").read_bytes()
+    shutil.rmtree(tmp_path / "out" / "b")
+    started: list[str] = []
+    outcome = run_sources(
+        sources, scanner, output=tmp_path / "out", resume=True, on_start=lambda start: started.append(start.source.name)
+    )
+    assert started == ["b"]
+    assert [summary.frames for summary in outcome.summaries] == [8, 8]
+    assert (tmp_path / "out" / "a" / "results.jsonl").read_bytes() == before
+    assert outcome.exit_code() == 0
+
+
+def test_an_unfinished_run_beside_earlier_results(scanner: Any, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    run_sources([SCENE], scanner, output=out, max_frames=3)
+    assert interrupted(SCENE, scanner, out, max_frames=20) == out / "unfinished"
+    run_sources([SCENE], scanner, output=out, resume=True, max_frames=20)
+    run_sources([SCENE], scanner, output=tmp_path / "undisturbed", max_frames=20)
+    assert_same(out, tmp_path / "undisturbed")
+
+
+def test_nothing_was_done_yet(scanner: Any, tmp_path: Path) -> None:
+    outcome = run_sources([SCENE], scanner, output=tmp_path / "out", resume=True, max_frames=4)
+    assert [summary.frames for summary in outcome.summaries] == [4]
+
+
+def test_another_run_is_refused(scanner: Any, tmp_path: Path, tiny_model: Path) -> None:
+    out = interrupted(SCENE, scanner, tmp_path / "out")
+    before = (out / "results.jsonl").read_bytes()
+    cases: list[tuple[str, Any, dict[str, Any]]] = [
+        (r"another source \(uri ", scanner, {"texts": [SCENE.replace("cracks=2", "cracks=1")]}),
+        (r"another plan \(window_threshold ", lambda: Scanner(tiny_model, threads=1, threshold=0.9), {}),
+        (r"without --no-video", scanner, {"outputs": OutputOptions(video=False)}),
+    ]
+    for message, opened, options in cases:
+        with pytest.raises(OptionError, match=message):
+            run_sources(options.pop("texts", [SCENE]), opened, output=out, resume=True, **options)
+    assert (out / "results.jsonl").read_bytes() == before
+    assert (out / "marked.mp4").exists()
+
+
+def test_wrong_use(scanner: Any, tmp_path: Path, mjpeg_server: Any) -> None:
+    with pytest.raises(OptionError, match="give -o"):
+        run_sources([SCENE], scanner, resume=True)
+    with pytest.raises(OptionError, match="live source cannot be resumed"):
+        run_sources([mjpeg_server(frames=3, then="stall").url], scanner, output=tmp_path / "out", resume=True)
+
+
+def test_a_video_that_cannot_be_read_is_made_again(scanner: Any, tmp_path: Path) -> None:
+    run_sources([SCENE], scanner, output=tmp_path / "undisturbed", max_frames=20)
+    out = interrupted(SCENE, scanner, tmp_path / "out", after=10)
+    (out / "marked.mp4").write_bytes(b"\0\0\0\x10ftypisom\0\0\0\0" + b"\0\0\0\x10mdat" + bytes(8))
+    run_sources([SCENE], scanner, output=out, resume=True, max_frames=20)
+    assert_same(out, tmp_path / "undisturbed")
+
+
+def test_the_source_is_gone(scanner: Any, tmp_path: Path, write_video: Any) -> None:
+    clip = write_video(frames=12)
+    out = interrupted(str(clip), scanner, tmp_path / "out")
+    before = (out / "results.jsonl").read_bytes()
+    clip.unlink()
+    with pytest.raises(SourceError):
+        run_sources([str(clip)], scanner, output=out, resume=True)
+    assert (out / "results.jsonl").read_bytes() == before
