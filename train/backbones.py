@@ -18,6 +18,7 @@ class Backbone:
         options: further arguments of the application.
         has_alpha: it comes in several widths.
         begins_at: the first layer behind those that scale pixels, where the application has such layers.
+        is_chain: its convolutions run one after the other, each without a bias and before a batch normalisation.
     """
 
     application: str
@@ -25,13 +26,18 @@ class Backbone:
     options: Mapping[str, Any] = field(default_factory=dict)
     has_alpha: bool = False
     begins_at: str = ""
+    is_chain: bool = False
 
 
 BACKBONES: Mapping[str, Backbone] = {
-    "mobilenetv2": Backbone("MobileNetV2", "signed", has_alpha=True),
+    "mobilenetv2": Backbone("MobileNetV2", "signed", has_alpha=True, is_chain=True),
     # Without hard-swish and squeeze-and-excitation, which int8 kernels do not accelerate.
     "mobilenetv3small_minimalistic": Backbone(
-        "MobileNetV3Small", "signed", {"minimalistic": True, "include_preprocessing": False}, has_alpha=True
+        "MobileNetV3Small",
+        "signed",
+        {"minimalistic": True, "include_preprocessing": False},
+        has_alpha=True,
+        is_chain=True,
     ),
     # Keras scales inside, by one rule with "imagenet" and by another with the same weights from a file.
     "efficientnetb0": Backbone("EfficientNetB0", "normalised", begins_at="stem_conv_pad"),

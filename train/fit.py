@@ -15,6 +15,7 @@ import numpy as np
 
 from crackedge.benchmarks.data_sets import LabelledSet
 from crackedge.edge_runtime.errors import DataError, OptionError, OutputError
+from crackedge.edge_runtime.model import find_model, shipped_models
 from crackedge.train import checkpoint, run_folder
 from crackedge.train.batches import CanvasBatches
 from crackedge.train.checkpoint import Checkpoint
@@ -62,7 +63,7 @@ class _Run:
     recipe: Recipe
     data_root: Path
     corpus: Corpus
-    weights: str | None  # of the backbone
+    weights: str | None  # that it begins with
 
     @property
     def held_out(self) -> list[LabelledSet]:
@@ -87,7 +88,8 @@ def fit(
         data_root: a folder of data sets, or a pack of one.
         folder: the run folder, new or empty.
         recipe: what to train.
-        weights: of the backbone: a file, ``"imagenet"`` or None.
+        weights: of the backbone: a file, ``"imagenet"`` or None; or of a whole network: the ``model.keras`` of an
+            earlier run, a ``.tflite`` file, or the name of a shipped model.
         allow_leak: accept sets whose splits share source photographs.
         report: called after every step and epoch.
         gathered: called with the photographs, before training.
@@ -103,9 +105,10 @@ def fit(
     """
     with opened(data_root) as root:
         corpus = _photographs(root, recipe, allow_leak=allow_leak, comparing=comparing)
-        run = _Run(folder, recipe, data_root, corpus, None if weights is None else str(weights))
+        shipped = find_model(weights) if weights in shipped_models() else weights
+        run = _Run(folder, recipe, data_root, corpus, None if shipped is None else str(shipped))
         network = _seeded_network(run, weights=run.weights)
-        model = training_model(network, teacher=recipe.teacher)
+        model = training_model(network, weights=run.weights, teacher=recipe.teacher)
         run_folder.create(folder)
         run_folder.write_config(folder, _config(run))
         gathered(corpus)
@@ -154,7 +157,7 @@ def resume(
             )
         last = checkpoint.load(folder)
         network = _seeded_network(run, weights=None if last else run.weights)
-        model = training_model(network, teacher=recipe.teacher)
+        model = training_model(network, weights=run.weights, teacher=recipe.teacher)
         gathered(corpus)
         return _train(run, network, model, last, report, stop)
 

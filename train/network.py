@@ -16,7 +16,9 @@ from keras import ops
 
 from crackedge.edge_runtime.errors import OptionError
 from crackedge.edge_runtime.lattice import WINDOW_CELLS
+from crackedge.edge_runtime.model import shipped_models
 from crackedge.train.backbones import BACKBONES
+from crackedge.train.folded import card_reading, load_folded
 from crackedge.train.recipe import Recipe
 
 LOGITS = "logit_map"  # name of the layer where the exported network ends
@@ -33,23 +35,28 @@ def build_network(recipe: Recipe, *, weights: str | Path | None) -> keras.Model:
 
     Args:
         recipe: names the backbone, its width and its preprocessing.
-        weights: ``"imagenet"``, a file of backbone weights, the ``model.keras`` of an earlier run, or None for none.
+        weights: ``"imagenet"``, a file of backbone weights, the ``model.keras`` of an earlier run, a ``.tflite`` logit
+            map, or None for none.
 
     Returns:
         A model from (N, H, W, 3) float32 in [0, 255] to (N, H/32, W/32, 1) float32 logits.
 
     Raises:
+        ModelError: a ``.tflite`` file is damaged, or cannot be run here.
         OptionError: the weights are missing or of another network, or the backbone has no block ``train_from``.
     """
     if weights not in (None, "imagenet") and not Path(str(weights)).is_file():
-        raise OptionError(f"weights {weights}: no such file; give a file, 'imagenet' or 'none'")
-    earlier = Path(str(weights)) if Path(str(weights)).suffix == ".keras" else None
+        names = ", ".join(map(repr, ("imagenet", "none", *shipped_models())))
+        raise OptionError(f"weights {weights}: no such file; give a file, or one of {names}")
+    whole = Path(str(weights)).suffix in (".keras", ".tflite")  # the head too
     pixels = keras.Input((None, None, 3), name="pixels")
-    features = _backbone(recipe, None if earlier else weights)(_scaled(pixels, recipe))
+    features = _backbone(recipe, None if whole else weights)(_scaled(pixels, recipe))
     logits = keras.layers.Conv2D(1, 1, dtype="float32", name=LOGITS)(features)
     network = keras.Model(pixels, logits, name=_name(recipe))
-    if earlier:
-        network.set_weights(_earlier(earlier, name=network.name).get_weights())
+    if whole and (file := Path(str(weights))).suffix == ".keras":
+        network.set_weights(_earlier(file, name=network.name).get_weights())
+    elif whole:
+        load_folded(network, recipe, file)
     _first_to_learn(network.get_layer("backbone"), recipe.train_from)  # now, not hours later
     return network
 
@@ -131,11 +138,12 @@ class Calibration(keras.layers.Layer):  # type: ignore[misc]
         return logits * ops.exp(self.log_scale) + self.bias
 
 
-def training_model(network: keras.Model, *, teacher: str | Path = "") -> keras.Model:
+def training_model(network: keras.Model, *, weights: str | Path | None = None, teacher: str | Path = "") -> keras.Model:
     """The network with its learnt calibration on top, for :class:`MapLoss`.
 
     Args:
         network: of :func:`build_network`.
+        weights: that it was built with; the card of a ``.tflite`` file says where the calibration begins.
         teacher: the ``model.keras`` of an earlier run, of any backbone, to learn from; empty for none. It looks at the
             same canvases, and does not learn.
 
@@ -145,7 +153,11 @@ def training_model(network: keras.Model, *, teacher: str | Path = "") -> keras.M
     Raises:
         OptionError: the teacher is missing, or not such a network.
     """
-    read = Calibration(name="calibration")(network.output)
+    calibration = Calibration(name="calibration")
+    read = calibration(network.output)
+    if Path(str(weights)).suffix == ".tflite":
+        known = card_reading(Path(str(weights)))
+        calibration.set_weights([np.log([known.scale, known.cell_scale]), np.array([known.bias, known.cell_bias])])
     if teacher:
         read = keras.layers.Concatenate(name="beside")([read, _teacher(Path(teacher))(network.input, training=False)])
     return keras.Model(network.input, read, name="training")

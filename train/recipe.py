@@ -204,17 +204,21 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def _uses(data: object, path: Path) -> dict[str, SetUse]:
-    """What a recipe says of its data sets: tables of its own, or the name of a file of such tables."""
+    """What a recipe says of its data sets: the name of a file of tables, tables of its own, or both.
+
+    With ``data.from`` the recipe's own tables change single keys of those of the file.
+    """
+    shared: dict[str, Any] = {}
     prefix = "data."
     if isinstance(data, str):
-        shared = DATA / f"{data}.toml"
-        file = shared if shared.is_file() else path.parent / data
-        if not file.is_file():
-            shipped = ", ".join(sorted(one.stem for one in DATA.glob("*.toml")))
-            raise OptionError(f"{path}: data = {data!r}: no such file beside the recipe, and shipped is {shipped}")
-        path, prefix, data = file, "", _read(file)
-    if not isinstance(data, dict) or not all(isinstance(values, dict) for values in data.values()):
+        path, data = _shared(data, path)
+        prefix = ""
+    elif isinstance(data, dict) and isinstance(data.get("from"), str):
+        _, shared = _shared(data["from"], path)
+        data = {name: values for name, values in data.items() if name != "from"}
+    if not isinstance(data, dict) or not all(isinstance(values, dict) for values in (data | shared).values()):
         raise OptionError(f"{path}: data: expected a table for each data set, [{prefix}NAME], or the name of a file")
+    data = {name: shared.get(name, {}) | data.get(name, {}) for name in [*shared, *data]}
     uses = {name: _checked(SetUse, values, origin=f"{path}: {prefix}{name}") for name, values in data.items()}
     for name, use in uses.items():
         _in_range(use, _USE_RANGES, origin=f"{path}: {prefix}{name}")
@@ -222,6 +226,16 @@ def _uses(data: object, path: Path) -> dict[str, SetUse]:
         if not all(type(value) is int and 0 <= value < 255 for value in use.value_clear):
             raise OptionError(f"{path}: {prefix}{name}: value_clear = {list(use.value_clear)}: expected 0 to 254 each")
     return uses
+
+
+def _shared(name: str, recipe: Path) -> tuple[Path, dict[str, Any]]:
+    """A file of tables of data sets, by its name, and what is in it."""
+    shipped = DATA / f"{name}.toml"
+    file = shipped if shipped.is_file() else recipe.parent / name
+    if not file.is_file():
+        names = ", ".join(sorted(one.stem for one in DATA.glob("*.toml")))
+        raise OptionError(f"{recipe}: data = {name!r}: no such file beside the recipe, and shipped is {names}")
+    return file, _read(file)
 
 
 def _check_photo(pattern: str, *, origin: str) -> None:

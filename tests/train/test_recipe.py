@@ -51,6 +51,13 @@ def test_several_recipes_share_one_table_of_data_sets(tmp_path: Path) -> None:
     assert recipe.use_of("bridge").value_clear == (0, 64)
 
 
+def test_a_recipe_changes_single_keys_of_a_shared_table(tmp_path: Path) -> None:
+    (tmp_path / "sites.toml").write_text("[bridge]\nweight = 2\nlicence = 'CC0'\n[quay]\nweight = 3\n")
+    recipe = load_recipe(_write(tmp_path, "[data]\nfrom = 'sites.toml'\nbridge.weight = 5\n[data.wall]\nweight = 0\n"))
+    assert {name: use.weight for name, use in recipe.data.items()} == {"bridge": 5.0, "quay": 3.0, "wall": 0.0}
+    assert recipe.use_of("bridge").licence == "CC0"
+
+
 def test_a_recipe_is_named_after_its_file_and_overridden_by_options(tmp_path: Path) -> None:
     recipe = load_recipe(_write(tmp_path, "epochs = 3\n[data.bridge]\nweight = 2\n"), epochs=5, alpha=None)
     assert (recipe.name, recipe.epochs, recipe.alpha) == ("mine", 5, 1.0)
@@ -94,6 +101,9 @@ def test_a_recipe_is_named_after_its_file_and_overridden_by_options(tmp_path: Pa
         ("teacher = 'nowhere.keras'", ["mine.toml", "teacher", "nowhere.keras"]),
         ("teacher_share = 1.5", ["mine.toml", "teacher_share = 1.5", "0 to 1"]),
         ("data = 'nowhere'", ["mine.toml", "data", "'nowhere'", "crackedge"]),
+        ("[data]\nfrom = 'nowhere'", ["mine.toml", "data", "'nowhere'", "crackedge"]),
+        ("[data]\nfrom = 'crackedge'\nbridge = 1", ["mine.toml", "data", "table"]),
+        ("[data]\nfrom = 'crackedge'\nmetu.wieght = 1", ["mine.toml", "data.metu", "'wieght'"]),
         ("data = 3", ["mine.toml", "data"]),
         ("data = {bridge = 1}", ["mine.toml", "data", "table"]),
         ("[data.bridge]\nsmoothing = 0.7", ["mine.toml", "data.bridge", "smoothing = 0.7"]),

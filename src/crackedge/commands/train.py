@@ -40,7 +40,13 @@ if TYPE_CHECKING:
     help="Go on with a run that was cut off; recipe and data are those it began with.",
 )
 @click.option("--recipe", default="nano", show_default=True, help="Name of a shipped recipe, or a TOML file.")
-@click.option("--weights", default="imagenet", show_default=True, help="Of the backbone: a file, imagenet, or none.")
+@click.option(
+    "--weights",
+    default="imagenet",
+    show_default=True,
+    help="To begin with. Of the backbone: a file, imagenet, or none. Of the whole network: a .keras or .tflite file, "
+    "or a shipped model's name.",
+)
 @click.option("--output", "-o", type=click.Path(path_type=Path), help="Run folder [default: runs/train-RECIPE-DATE].")
 @click.option("--epochs", type=click.IntRange(0), help="Epochs of the whole network, in place of the recipe's.")
 @click.option("--head-epochs", type=click.IntRange(0), help="Epochs of the head alone, in place of the recipe's.")
@@ -65,6 +71,7 @@ def train(
 
     \b
     crackedge train --data-root photos/ --weights imagenet -o runs/mine
+    crackedge train --data-root site/ --weights nano --head-epochs 0 --learning-rate 1e-4 --epochs 4
     crackedge train --resume runs/mine
     crackedge train --data-root photos/ --pack photos.zip
 
