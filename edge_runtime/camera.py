@@ -6,6 +6,7 @@ import functools
 import os
 import re
 import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -14,10 +15,12 @@ from typing import Any
 import cv2
 import numpy as np
 
+from crackedge.edge_runtime.addresses import Address, in_order
 from crackedge.edge_runtime.errors import LiveSourceError
 from crackedge.edge_runtime.frame import Image
-from crackedge.edge_runtime.live import Capture, LiveSource, Picture
-from crackedge.edge_runtime.sources import Address, SourceOptions, in_order
+from crackedge.edge_runtime.live import LiveSource
+from crackedge.edge_runtime.reader import Capture, Picture
+from crackedge.edge_runtime.sources import SourceOptions
 
 _SILENT = 0
 _AGAIN_S = 0.02  # before a camera that gave nothing is asked again
@@ -28,6 +31,7 @@ def open_camera(
     options: SourceOptions,
     *,
     stop: Callable[[], bool],
+    on_warning: Callable[[str], None] = lambda _: None,
     open_capture: Callable[[str], Capture] | None = None,
 ) -> LiveSource:
     """Open a camera by its number or device; see :class:`LiveSource`.
@@ -36,18 +40,20 @@ def open_camera(
         address: of kind ``camera``; its text is a number, or a device such as ``/dev/video0``.
         options: how to read it.
         stop: asked now and then while waiting.
+        on_warning: called with a line when it is lost.
         open_capture: opens what stands for the camera, in place of OpenCV.
 
     Raises:
         LiveSourceError: there is no such camera, or it does not open in time.
     """
     return LiveSource(
-        functools.partial(open_capture or CameraCapture, address.text),
+        functools.partial(open_capture or functools.partial(CameraCapture, options=options), address.text),
         uri=address.uri if address.text.startswith("/") else f"camera {address.text}",
         name=address.name,
         kind=address.kind,
         options=options,
         stop=stop,
+        on_warning=on_warning,
     )
 
 
@@ -56,18 +62,20 @@ class CameraCapture:
 
     Args:
         device: a number, or a path such as ``/dev/video0``.
+        options: size and rate to ask for; it gives what it can.
 
     Raises:
         LiveSourceError: there is no such camera, it may not be used, or it gives no pictures.
     """
 
-    def __init__(self, device: str) -> None:
+    def __init__(self, device: str, options: SourceOptions | None = None) -> None:
         is_linux = sys.platform.startswith("linux")
         number = _number(device)
         path = Path(f"/dev/video{number}") if number is not None else Path(device)
         if is_linux:
             _check_device(path)
-        self._log_level = _set_log_level(_SILENT)  # what OpenCV would print, the errors say
+        self._is_quiet = True
+        _quiet.begin()
         backend = cv2.CAP_V4L2 if is_linux else cv2.CAP_ANY
         self._camera: Any = cv2.VideoCapture(device if number is None else number, backend)
         if not self._camera.isOpened():
@@ -77,15 +85,32 @@ class CameraCapture:
                 f"no pictures (many cameras have two devices; found: {_found()})"
             )
         self._camera.set(cv2.CAP_PROP_BUFFERSIZE, 1)  # old frames are of no use; drivers that cannot, ignore it
+        self._ask(options or SourceOptions())
         rate = self._camera.get(cv2.CAP_PROP_FPS)
         self.fps: float | None = rate if rate > 0 else None
         self.width: int | None = int(self._camera.get(cv2.CAP_PROP_FRAME_WIDTH)) or None
         self.height: int | None = int(self._camera.get(cv2.CAP_PROP_FRAME_HEIGHT)) or None
 
+    def _ask(self, options: SourceOptions) -> None:
+        if options.size_wh is not None:
+            # Uncompressed, no more than 640x480 goes through USB 2 at a full rate; cameras that cannot, ignore it.
+            self._camera.set(cv2.CAP_PROP_FOURCC, float(cv2.VideoWriter.fourcc(*"MJPG")))
+            self._camera.set(cv2.CAP_PROP_FRAME_WIDTH, options.size_wh[0])
+            self._camera.set(cv2.CAP_PROP_FRAME_HEIGHT, options.size_wh[1])
+        if options.fps is not None:
+            self._camera.set(cv2.CAP_PROP_FPS, options.fps)
+
     def grab(self) -> Picture | None:
-        """The next picture; None where the camera gave none, which unplugged ones do at once and for ever."""
-        there, picture = self._camera.read()
-        if not there:
+        """The next picture; None where the camera gave none, which unplugged ones do at once and for ever.
+
+        Raises:
+            ConnectionError: its driver or OpenCV failed.
+        """
+        try:
+            there, picture = self._camera.read()
+        except cv2.error as error:
+            raise ConnectionError(f"OpenCV cannot read it ({' '.join(str(error).split())})") from error
+        if not there or picture is None or not picture.size:
             time.sleep(_AGAIN_S)
             return None
         return functools.partial(_rgb, picture)
@@ -93,7 +118,33 @@ class CameraCapture:
     def close(self) -> None:
         """Let go of the camera. May be called again."""
         self._camera.release()
-        _set_log_level(self._log_level)
+        if self._is_quiet:
+            self._is_quiet = False
+            _quiet.end()
+
+
+class _Quiet:
+    """OpenCV prints nothing while any camera is open: what it would print, the errors say. For any thread.
+
+    Cameras count, because one that is stuck may be closed after the next one was opened.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._cameras = 0
+        self._level_before = _SILENT
+
+    def begin(self) -> None:
+        with self._lock:
+            self._cameras += 1
+            if self._cameras == 1:
+                self._level_before = _set_log_level(_SILENT)
+
+    def end(self) -> None:
+        with self._lock:
+            self._cameras -= 1
+            if self._cameras == 0:
+                _set_log_level(self._level_before)
 
 
 def _set_log_level(level: int) -> int:
@@ -102,6 +153,9 @@ def _set_log_level(level: int) -> int:
     before = int(logging.getLogLevel())
     logging.setLogLevel(level)
     return before
+
+
+_quiet = _Quiet()
 
 
 def _rgb(picture: Any) -> Image:

@@ -10,6 +10,7 @@ import dataclasses
 import hashlib
 import io
 import json
+import math
 import zipfile
 import zlib
 from collections.abc import Mapping
@@ -66,6 +67,8 @@ class ModelCard:
         data_sets: each with ``name``, ``licence``, ``source`` and what it was used for.
         metrics: per engine, per data set: figures with their sample counts.
         crack_width_px: narrowest and widest crack of the training pictures, in pixels, where known.
+        gsd_mm: finest and coarsest ground sample distance of the training pictures, millimetres of the surface to a
+            pixel, where known.
         quantization_check: parity of this file with the network that it was made from.
         golden: inputs by formula and the logits that they must give, see :mod:`crackedge.edge_runtime.golden`;
             empty where the file carries no such proof.
@@ -89,6 +92,7 @@ class ModelCard:
     data_sets: tuple[Mapping[str, Any], ...] = ()
     metrics: Mapping[str, Any] = field(default_factory=dict)
     crack_width_px: tuple[float, float] | None = None
+    gsd_mm: tuple[float, float] | None = None
     quantization_check: Mapping[str, Any] = field(default_factory=dict)
     golden: Mapping[str, Any] = field(default_factory=dict)
     input_dtype: str = "uint8"
@@ -142,6 +146,10 @@ def from_json(text: str | bytes, *, origin: str) -> ModelCard:
         for name in ("labels", "data_sets", "crack_width_px"):  # JSON knows lists only
             if values.get(name) is not None:
                 values[name] = tuple(values[name])
+        if values.get("gsd_mm") is not None:
+            finest, coarsest = values["gsd_mm"] = tuple(float(one) for one in values["gsd_mm"])
+            if not 0 < finest <= coarsest < math.inf:
+                raise ValueError(f"gsd_mm {finest:g}, {coarsest:g}")
         values["golden"] = dict(values.get("golden", {}))
         values["calibration"] = {
             engine: _calibration(calibration) for engine, calibration in values.get("calibration", {}).items()

@@ -28,7 +28,7 @@ MARKED_IMAGES = "marked"
 UNFINISHED = "unfinished"
 
 _REPLACED = ".replaced"
-_OURS = re.compile(r"results\.jsonl|marked(-\d+|\.segment-\d+|\.joined(-\d+)?)?\.mp4|marked")
+_OURS = re.compile(r"results(-\d{6,})?\.jsonl|marked(-\d+|\.segment-\d+|\.joined(-\d+)?)?\.mp4|marked")
 _UNFINISHED = re.compile(rf"{UNFINISHED}(-\d+)?")
 
 
@@ -131,8 +131,9 @@ def has_frames(folder: Path) -> bool:
         with contextlib.suppress(OSError), results.open("rb") as lines:
             if sum(1 for _ in itertools.islice(lines, 2)) == 2:
                 return True
-    marked = (*folder.glob(f"{MARKED_VIDEO}"), *folder.glob(f"*/{MARKED_VIDEO}"), *folder.glob(f"{MARKED_IMAGES}/*"))
-    return any(file.stat().st_size for file in marked)
+    parts = ("results-*.jsonl", "marked*.mp4")
+    marked = (file for part in parts for where in (part, f"*/{part}") for file in folder.glob(where))
+    return any(file.stat().st_size for file in (*marked, *folder.glob(f"{MARKED_IMAGES}/*")))
 
 
 def discard(folder: Path) -> None:

@@ -8,6 +8,8 @@ from datetime import datetime
 import numpy as np
 import numpy.typing as npt
 
+from crackedge.edge_runtime.errors import OptionError
+
 Image = npt.NDArray[np.uint8]  # (H, W, 3) uint8, RGB, C-contiguous, as displayed (rotation applied)
 
 
@@ -17,7 +19,8 @@ class Frame:
 
     Attributes:
         image: (H, W, 3) uint8 RGB, as displayed.
-        index: number of the frame in its source, from 0; passed-over frames are not counted.
+        index: number of the frame in its source, from 0, whether or not those before it are given; of live sources,
+            among those that were not dropped.
         time_s: position in the source in seconds (video: its time stamp; live: since the first frame; images: 0).
         captured_at: UTC moment of capture, for live sources.
         dropped_before: frames that a live source passed over since the frame before this one.
@@ -30,3 +33,25 @@ class Frame:
     captured_at: datetime | None = None
     dropped_before: int = 0
     file: str | None = None
+
+
+def check_image(image: object) -> Image:
+    """The image, when it is one: (H, W, 3) uint8.
+
+    Raises:
+        OptionError: it is something else, said by name.
+    """
+    if not isinstance(image, np.ndarray):
+        raise OptionError(f"image of type {type(image).__name__}; expected a numpy array (H, W, 3) uint8, RGB")
+    found = f"image of shape {image.shape} and type {image.dtype}"
+    if image.ndim == 2 or (image.ndim == 3 and image.shape[2] == 1):
+        raise OptionError(f"{found} is grey; expected (H, W, 3) uint8 RGB: cv2.cvtColor(image, cv2.COLOR_GRAY2RGB)")
+    if image.ndim == 3 and image.shape[2] == 4:
+        raise OptionError(f"{found} has four channels; expected (H, W, 3) uint8 RGB: drop alpha, and mind the order")
+    if image.ndim != 3 or image.shape[2] != 3:
+        raise OptionError(f"{found}; expected (H, W, 3) uint8 RGB, one picture")
+    if image.dtype != np.uint8:
+        raise OptionError(f"{found}; expected uint8, values 0 to 255")
+    if image.size == 0:
+        raise OptionError(f"{found} is empty; expected at least one pixel")
+    return image

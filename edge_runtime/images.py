@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,9 +13,10 @@ import numpy as np
 import PIL.Image
 import PIL.ImageOps
 
+from crackedge.edge_runtime.addresses import Address, Kind
 from crackedge.edge_runtime.errors import SourceError
 from crackedge.edge_runtime.frame import Frame, Image
-from crackedge.edge_runtime.sources import Address, Gap, Kind, Skipped
+from crackedge.edge_runtime.sources import Gap, Skipped, SourceOptions
 
 if TYPE_CHECKING:
     from typing import Self
@@ -60,16 +62,20 @@ def _rgb(picture: PIL.Image.Image) -> PIL.Image.Image:
 
 
 class ImageFiles:
-    """A source of image files, one frame each. A broken file is passed over and stands in ``skipped``."""
+    """A source of image files, one frame each, all or those selected; others are not read.
+
+    A broken file is passed over and stands in ``skipped``; the others keep their numbers. With a rate they have times.
+    """
 
     kind: Kind = "images"
     live = False
-    fps: float | None = None
 
-    def __init__(self, address: Address) -> None:
+    def __init__(self, address: Address, options: SourceOptions) -> None:
         self.uri = address.uri
         self.name = address.name
-        self.frame_count: int | None = len(address.files)
+        self._selection, self._file_fps = options.selection(), options.fps
+        self.fps = self._selection.rate(options.fps)
+        self.frame_count = self._selection.count(len(address.files), fps=options.fps)
         self.width: int | None = None
         self.height: int | None = None
         self.skipped: list[Skipped] = []
@@ -89,19 +95,26 @@ class ImageFiles:
         Raises:
             SourceError: none of them can.
         """
-        index = 0
-        for file in self._files:
+        rate = self._file_fps
+        places = ((index, index / rate if rate else 0.0, file) for index, file in enumerate(self._files))
+        selected = given = 0
+        for index, time_s, file in self._selection.of(places):
+            selected += 1
             try:
                 image = read_image(file)
             except SourceError as error:
                 if len(self._files) == 1:
                     raise
-                self.skipped.append(Skipped(file, str(error).removeprefix(f"{file}: ")))
+                self._skip(Skipped(file, str(error).removeprefix(f"{file}: ")))
                 continue
-            yield Frame(image, index, 0.0, file=file)
-            index += 1
-        if index == 0:
+            given += 1
+            yield Frame(image, index, time_s, file=file)
+        if not selected:
+            raise self._selection.nothing(self.uri, duration_s=len(self._files) / (rate or math.inf))
+        if not given:
             first = self.skipped[0]
-            raise SourceError(
-                f"{self.uri}: none of its {len(self._files)} images can be read; {first.file}: {first.reason}"
-            )
+            raise SourceError(f"{self.uri}: none of {selected} images can be read; {first.file}: {first.reason}")
+
+    def _skip(self, skipped: Skipped) -> None:
+        if skipped not in self.skipped:  # it is there when the files are read again
+            self.skipped.append(skipped)

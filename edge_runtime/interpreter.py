@@ -10,19 +10,18 @@ import contextlib
 import functools
 import importlib
 import importlib.metadata
-import os
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from crackedge.edge_runtime.delegate import load_delegate
 from crackedge.edge_runtime.errors import ModelError, OptionError
 from crackedge.edge_runtime.frame import Image
+from crackedge.edge_runtime.lattice import PixelWriter
 from crackedge.edge_runtime.native_log import captured
-
-PixelWriter = Callable[[Image, npt.NDArray[Any]], None]
+from crackedge.edge_runtime.processor import usable_cores
 
 IDENTIFIER = b"TFL3"  # at bytes 4..8 of every TFLite flatbuffer
 MAX_DEFAULT_THREADS = 4
@@ -40,13 +39,18 @@ class Runtime:
     label: str
     make: Any
 
-    def start(self, flatbuffer: bytes, *, threads: int, delegates: bool) -> Any:
+    def start(self, flatbuffer: bytes, *, threads: int, delegates: bool, delegate: str | None = None) -> Any:
         """The package's own interpreter over a flatbuffer."""
-        options = {}
+        options: dict[str, Any] = {}
         if not delegates:
-            resolvers = importlib.import_module(self.make.__module__).OpResolverType
+            resolvers = self._package().OpResolverType
             options["experimental_op_resolver_type"] = resolvers.BUILTIN_WITHOUT_DEFAULT_DELEGATES
+        if delegate is not None:
+            options["experimental_delegates"] = [load_delegate(delegate, self._package().load_delegate)]
         return self.make(model_content=flatbuffer, num_threads=threads, **options)
+
+    def _package(self) -> Any:
+        return importlib.import_module(self.make.__module__)
 
 
 @functools.cache
@@ -73,8 +77,7 @@ def find_runtime() -> Runtime:
 
 def default_threads() -> int:
     """Processors that this process may use, at most four: beyond that a small network gains nothing."""
-    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return min(usable, MAX_DEFAULT_THREADS)
+    return min(usable_cores(), MAX_DEFAULT_THREADS)
 
 
 def check_threads(threads: int | None) -> int:
@@ -90,6 +93,18 @@ def check_threads(threads: int | None) -> int:
     return int(threads)
 
 
+def check_shape(output: npt.NDArray[np.float32], expected: tuple[int, ...]) -> None:
+    """Refuse an output of another shape than the model's kind has.
+
+    Raises:
+        ModelError: it has one.
+    """
+    if output.shape != expected:
+        raise ModelError(
+            f"the network gave an output of shape {output.shape}, expected {expected}; export the model again"
+        )
+
+
 class Interpreter:
     """A network of one image input and one output, ready to run.
 
@@ -98,6 +113,7 @@ class Interpreter:
         threads: threads of the interpreter; always given, because unset means one.
         origin: what to name in errors, usually the file.
         delegates: whether the package's accelerated kernels (XNNPACK) may run; its built-in ones otherwise.
+        delegate: an external delegate that is given the network first, ``LIBRARY[,key=value...]``.
 
     Attributes:
         runtime: package and version of the interpreter found, such as ``"ai-edge-litert 2.3.0"``.
@@ -112,10 +128,16 @@ class Interpreter:
         output_step: what one step of an integer output stands for; 0 for a float output.
 
     Raises:
-        ModelError: there is no interpreter, or it cannot read this flatbuffer, or the network is of another kind.
+        ModelError: there is no interpreter, or it cannot read this flatbuffer, or the network is of another kind, or
+            the delegate does not work.
+        OptionError: there is no such delegate.
     """
 
-    def __init__(self, flatbuffer: bytes, *, threads: int, origin: str, delegates: bool = True) -> None:
+    _announced = False  # LiteRT tells which delegate it made, once in a process
+
+    def __init__(
+        self, flatbuffer: bytes, *, threads: int, origin: str, delegates: bool = True, delegate: str | None = None
+    ) -> None:
         if flatbuffer[4:8] != IDENTIFIER:
             found = f"{len(flatbuffer)} bytes, {flatbuffer[4:8]!r} at byte 4"
             raise ModelError(f"{origin}: not a TFLite file ({found}, expected {IDENTIFIER!r}); give a .tflite model")
@@ -124,12 +146,13 @@ class Interpreter:
         self.threads = threads
         self._origin = origin
         try:
-            self._impl = found_runtime.start(flatbuffer, threads=threads, delegates=delegates)
+            self._impl = found_runtime.start(flatbuffer, threads=threads, delegates=delegates, delegate=delegate)
             inputs, outputs = self._impl.get_input_details(), self._impl.get_output_details()
         except (ValueError, RuntimeError) as error:
-            raise ModelError(
-                f"{origin}: {self.runtime} cannot read it ({_one_line(error)}); copy or export it again"
-            ) from error
+            if isinstance(error, ModelError | OptionError):
+                raise
+            advice = "copy or export it again" if delegate is None else f"is it made for the delegate {delegate}?"
+            raise ModelError(f"{origin}: {self.runtime} cannot read it ({_one_line(error)}); {advice}") from error
         if len(inputs) != 1 or len(outputs) != 1:
             raise ModelError(
                 f"{origin}: {len(inputs)} inputs and {len(outputs)} outputs; expected one image, one result"
@@ -148,7 +171,6 @@ class Interpreter:
         if len(self.input_shape) != 4 or self.input_shape[3] != 3:
             raise ModelError(f"{origin}: input of shape {self.input_shape}; expected (N, H, W, 3), an RGB image")
         self._shape: tuple[int, int, int, int] | None = None
-        self._announced = False
 
     def resize(self, batch: int, height: int, width: int) -> None:
         """Make room for ``batch`` images of this size in pixels; does nothing when that is the size already.
@@ -162,9 +184,9 @@ class Interpreter:
         self._shape = None
         try:
             self._impl.resize_tensor_input(self._input_index, shape)
-            with contextlib.nullcontext() if self._announced else captured():  # LiteRT tells which delegate it made
+            with contextlib.nullcontext() if Interpreter._announced else captured():
                 self._impl.allocate_tensors()
-            self._announced = True
+            Interpreter._announced = True
         except (ValueError, RuntimeError) as error:
             raise ModelError(f"{self._origin}: does not take an input of shape {shape} ({_one_line(error)})") from error
         self._shape = shape
@@ -189,7 +211,7 @@ class Interpreter:
         if self.input_dtype == np.uint8:
             return lambda tile, slot: np.copyto(slot, tile)
         if self.input_dtype == np.int8:  # the same bytes, counted from -128
-            return lambda tile, slot: np.copyto(slot, np.bitwise_xor(tile, 0x80).view(np.int8))
+            return _write_from_minus_128
         if self.input_dtype == np.int16:  # stands for 0 to 255, by its own scale
             scale, zero_point = self.input_quantization
             if not scale:
@@ -223,6 +245,10 @@ class Interpreter:
         if not np.isfinite(raw).all():  # would count as "no crack"
             raise ModelError(f"{self._origin}: the network gave values that are not numbers; export the model again")
         return raw.astype(np.float32, copy=False)
+
+
+def _write_from_minus_128(tile: Image, slot: npt.NDArray[Any]) -> None:
+    np.bitwise_xor(tile, 0x80, out=slot.view(np.uint8))
 
 
 def _one_line(error: BaseException) -> str:

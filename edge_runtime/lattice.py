@@ -6,11 +6,17 @@ All starts are multiples of the cell; the frame is padded by reflection at its r
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 
 from crackedge.edge_runtime.errors import OptionError
 from crackedge.edge_runtime.frame import Image
+
+PixelWriter = Callable[[Image, npt.NDArray[Any]], None]  # writes (H, W, 3) uint8 into a slot of that shape
+CellBox = tuple[int, int, int, int]  # row0, col0, row1, col1 of cells on the padded lattice; the last two exclusive
 
 CELL = 32  # px
 WINDOW_CELLS = 7
@@ -20,6 +26,12 @@ TILE = CELL * WINDOW_CELLS  # px
 def padded_hw(height: int, width: int) -> tuple[int, int]:
     """Size in pixels of the lattice that holds a frame: multiples of 32, at least 224."""
     return max(TILE, -(-height // CELL) * CELL), max(TILE, -(-width // CELL) * CELL)
+
+
+def cells_hw(height: int, width: int) -> tuple[int, int]:
+    """Rows and columns of cells on the lattice of a frame of this size in pixels."""
+    padded = padded_hw(height, width)
+    return padded[0] // CELL, padded[1] // CELL
 
 
 def pad(image: Image) -> Image:
@@ -32,17 +44,24 @@ def pad(image: Image) -> Image:
     return padded
 
 
-def pad_into(image: Image, out: Image) -> None:
+def pad_into(image: Image, out: npt.NDArray[Any], write: PixelWriter | None = None) -> None:
     """Write the frame into ``out`` and fill the rest, at right and bottom, by reflection (the edge is not repeated).
 
     Args:
         image: (H, W, 3) uint8.
-        out: (H', W', 3) uint8, no smaller than the frame.
+        out: (H', W', 3), no smaller than the frame.
+        write: how pixels become the numbers of ``out``; as they are, where none is given.
     """
     height, width = image.shape[:2]
-    out[:height, :width] = image
-    out[:height, width:] = image[:, _reflected(width, out.shape[1])]
-    out[height:] = out[_reflected(height, out.shape[0])]
+    within = out[:height, :width]
+    if write is None:
+        within[:] = image
+    else:
+        write(image, within)
+    if width < out.shape[1]:
+        out[:height, width:] = within[:, _reflected(width, out.shape[1])]
+    if height < out.shape[0]:
+        out[height:] = out[_reflected(height, out.shape[0])]
 
 
 def _reflected(length: int, padded: int) -> npt.NDArray[np.intp]:

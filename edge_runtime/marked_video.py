@@ -17,9 +17,10 @@ import cv2
 import numpy as np
 from av.video.frame import PictureType, VideoFrame
 
+from crackedge.edge_runtime.coverage import worth_marking
 from crackedge.edge_runtime.errors import OutputError
 from crackedge.edge_runtime.frame import Frame, Image
-from crackedge.edge_runtime.marking import mark
+from crackedge.edge_runtime.marking import marked
 from crackedge.edge_runtime.records import Record
 from crackedge.edge_runtime.scanner import FrameResult
 from crackedge.edge_runtime.sinks import as_output_error
@@ -55,19 +56,30 @@ class VideoSink:
         fps: nominal frames per second of the source, where known.
         preset: of x264.
         crf: quality of x264, 0 (lossless) to 51.
+        begin_s: position in the source, seconds, at which the marked video begins.
 
     Attributes:
         timing_ms: of the last frame: ``mark`` (drawing) and ``encode``.
+        files: begun so far.
     """
 
-    def __init__(self, path: Path, *, fps: float | None = None, preset: str = "ultrafast", crf: int = 23) -> None:
+    def __init__(
+        self,
+        path: Path,
+        *,
+        fps: float | None = None,
+        preset: str = "ultrafast",
+        crf: int = 23,
+        begin_s: float = 0.0,
+    ) -> None:
         self.name = path.name
         self._path, self._fps, self._preset, self._crf = path, fps or _GUESSED_FPS, preset, crf
+        self._begin_s = begin_s
         self.timing_ms: dict[str, float] = {}
+        self.files: list[Path] = []
         self._container: OutputContainer | None = None
         self._stream: VideoStream | None = None
         self._size_wh = (0, 0)
-        self._files = 0
         self._last_tick = -1
         self._next_key_tick = 0
 
@@ -81,12 +93,14 @@ class VideoSink:
             self.finish()
 
     def write(self, frame: Frame, result: FrameResult) -> None:
-        """Mark and encode a frame; see :class:`Sink`."""
+        """Mark and encode a frame, unless time is so short that it is passed over; see :class:`Sink`."""
+        if not worth_marking(result.coverage, frame.index):
+            return
         started = time.perf_counter()
-        marked = mark(frame.image, result.regions)
+        picture = marked(frame.image, result.regions)
         drawn = time.perf_counter()
         with as_output_error(self._path):
-            self._encode(_i420(marked), round(frame.time_s * _TICKS_HZ))
+            self._encode(_i420(picture), round((frame.time_s - self._begin_s) * _TICKS_HZ))
         self.timing_ms = {"mark": (drawn - started) * 1e3, "encode": (time.perf_counter() - drawn) * 1e3}
 
     def note(self, record: Record) -> None:
@@ -129,8 +143,8 @@ class VideoSink:
             raise
 
     def _open(self, size_wh: tuple[int, int]) -> None:
-        self._files += 1
-        path = numbered(self._path, self._files)
+        path = numbered(self._path, len(self.files) + 1)
+        self.files.append(path)
         container = av.open(str(path), mode="w", format="mp4", container_options=MP4_OPTIONS)
         try:
             stream = container.add_stream(

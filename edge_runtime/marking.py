@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import functools
+import threading
+import weakref
 from collections.abc import Iterable, Sequence
 
 import cv2
@@ -54,6 +56,45 @@ def mark(image: Image, regions: Sequence[Region], *, header: str | None = None) 
         if place is not None:
             taken.append(_write(marked, label, place))
     return marked
+
+
+class _Marked:
+    """A frame's picture once it is marked."""
+
+    def __init__(self, image: Image, regions: Sequence[Region]) -> None:
+        key = id(image)
+        self.image = weakref.ref(image, lambda _: _marked.pop(key, None))
+        self.regions = regions
+        self._lock = threading.Lock()
+        self._picture: Image | None = None
+
+    def picture(self, image: Image) -> Image:
+        with self._lock:
+            if self._picture is None:
+                self._picture = mark(image, self.regions)
+                self._picture.setflags(write=False)
+            return self._picture
+
+
+_marked: dict[int, _Marked] = {}  # by the identity of the frame's picture, as long as that lives
+_marked_lock = threading.Lock()
+
+
+def marked(image: Image, regions: Sequence[Region]) -> Image:
+    """What :func:`mark` gives, made once for all threads that show this very picture with these very regions.
+
+    Args:
+        image: (H, W, 3) uint8 RGB, which nobody changes any more.
+        regions: in pixels of the image.
+
+    Returns:
+        (H, W, 3) uint8 RGB, read-only.
+    """
+    with _marked_lock:
+        known = _marked.get(id(image))
+        if known is None or known.image() is not image or known.regions is not regions:
+            known = _marked[id(image)] = _Marked(image, regions)
+    return known.picture(image)
 
 
 def count_text(regions: int) -> str:

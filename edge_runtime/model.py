@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from crackedge.edge_runtime import golden, lattice
+from crackedge.edge_runtime.byte_shift import without_byte_shift
 from crackedge.edge_runtime.card import ModelCard, split_card
 from crackedge.edge_runtime.errors import ModelError, OptionError
 from crackedge.edge_runtime.interpreter import Interpreter
@@ -29,6 +30,7 @@ class Model:
         has_card: whether the card came with the file.
         input_range: what black and white are to a float input; None where the input takes bytes.
         crack_index: which class of a classifier is the crack; a single output is the probability of class 1.
+        delegate: an external delegate that its interpreters use, ``LIBRARY[,key=value...]``.
     """
 
     name: str
@@ -39,6 +41,16 @@ class Model:
     has_card: bool
     input_range: tuple[float, float] | None = None
     crack_index: int = 1
+    delegate: str | None = None
+
+    def interpreter(self, *, threads: int) -> Interpreter:
+        """An interpreter that computes it, without the byte shift where it begins with one: the input may be int8.
+
+        Raises:
+            ModelError: it does not run.
+        """
+        network = without_byte_shift(self.flatbuffer) or self.flatbuffer
+        return Interpreter(network, threads=threads, origin=str(self.path), delegate=self.delegate)
 
     @property
     def identity(self) -> dict[str, str]:
@@ -58,7 +70,11 @@ def shipped_models() -> list[str]:
 
 
 def open_model(
-    name_or_path: str | Path = DEFAULT_MODEL, *, input_range: str | None = None, crack_index: int | None = None
+    name_or_path: str | Path = DEFAULT_MODEL,
+    *,
+    input_range: str | None = None,
+    crack_index: int | None = None,
+    delegate: str | None = None,
 ) -> Model:
     """Open a model by the name of a shipped one or by its file.
 
@@ -68,11 +84,12 @@ def open_model(
             ``"0..255"``.
         crack_index: for a classifier: which of its two classes is the crack. Needed for two outputs; a single
             output is taken as the probability of class 1.
+        delegate: an external TFLite delegate that is given the network first, ``LIBRARY[,key=value...]``.
 
     Raises:
         ModelError: there is no such file, it is corrupt, foreign or of a newer schema, or the interpreter found here
             does not compute what its card says it must (:mod:`crackedge.edge_runtime.golden`).
-        OptionError: an option is missing, or does not apply to this model.
+        OptionError: an option is missing, or does not apply to this model, or there is no such delegate.
     """
     path, data = read_model(name_or_path)
     origin = str(path)
@@ -92,8 +109,7 @@ def open_model(
         raise ModelError(
             f"{origin}: head {effective.head!r} in its card; this crackedge runs logit-map and probability"
         )
-    golden.check(effective, network, origin=origin)
-    return Model(
+    model = Model(
         name=effective.name,
         path=path,
         sha256=hashlib.sha256(data).hexdigest(),
@@ -102,7 +118,10 @@ def open_model(
         has_card=card is not None,
         input_range=head[0],
         crack_index=head[1],
+        delegate=delegate,
     )
+    golden.check(effective, model.interpreter(threads=1), origin=origin)
+    return model
 
 
 def read_model(name_or_path: str | Path) -> tuple[Path, bytes]:
@@ -146,6 +165,13 @@ def _check_logit_map(network: Interpreter, card: ModelCard, origin: str) -> None
         raise ModelError(
             f"{origin}: {_signature(network)}; by its card, "
             f"a logit map has input (N, H, W, 3) {taken} and output (N, H/32, W/32, 1)"
+        )
+
+    given, found = network.input_shape[1:3], network.output_shape[1:3]
+    if min(given) >= lattice.TILE and found != (given[0] // lattice.CELL, given[1] // lattice.CELL):
+        raise ModelError(
+            f"{origin}: {found[1]}x{found[0]} logits for {given[1]}x{given[0]} px; "
+            f"this crackedge scans maps of one logit for {lattice.CELL}x{lattice.CELL} px"
         )
 
 

@@ -9,10 +9,11 @@ from importlib import metadata
 from typing import Any
 
 from crackedge.edge_runtime import lattice
+from crackedge.edge_runtime.coverage import Coverage
 from crackedge.edge_runtime.frame import Frame
 from crackedge.edge_runtime.model import Model
 from crackedge.edge_runtime.scanner import FrameResult, Plan
-from crackedge.edge_runtime.sources import Gap, Source
+from crackedge.edge_runtime.sources import Gap, Source, SourceOptions
 from crackedge.edge_runtime.tally import Summary
 
 SCHEMA = 1
@@ -24,6 +25,7 @@ _SCORE = 4
 _MAP_SCORE = 3
 _SECONDS = 3
 _RATE = 3
+_PARTIAL = ("area", "reuse", "max_latency_ms", "target_fps", "refresh_s")  # of a plan, where not all is scanned
 _PACKAGES = ("crackedge", "numpy", "opencv-python-headless", "opencv-python", "av", "pillow")
 
 
@@ -34,6 +36,7 @@ def header_record(
     plan: Plan,
     started_at: datetime,
     part: str | None = None,
+    reading: SourceOptions | None = None,
 ) -> Record:
     """The first line: what ran on what.
 
@@ -43,7 +46,9 @@ def header_record(
         plan: how.
         started_at: UTC.
         part: name of the subfolder that this run has among those of several sources.
+        reading: how the source is read.
     """
+    shaping = {} if reading is None else reading.shaping()
     record: Record = {
         "type": "header",
         "schema": SCHEMA,
@@ -55,9 +60,10 @@ def header_record(
             "live": source.live,
             "frames": source.frame_count,
             "fps": None if source.fps is None else round(source.fps, 6),
+            **({"reading": shaping} if shaping else {}),
         },
         "plan": {
-            **dataclasses.asdict(plan),
+            **{name: value for name, value in dataclasses.asdict(plan).items() if value or name not in _PARTIAL},
             "window_threshold": _exact(plan.window_threshold),
             "cell_threshold": _exact(plan.cell_threshold),
         },
@@ -96,6 +102,8 @@ def frame_record(frame: Frame, result: FrameResult, *, scores: bool = False) -> 
         ],
         "timing_ms": {stage: round(spent, _TIMING_MS) for stage, spent in result.timing_ms.items()},
     }
+    if result.coverage is not None:
+        record["coverage"] = coverage_record(result.coverage)
     if scores:
         values = result.score_map.window_scores
         record["scores"] = {
@@ -105,6 +113,35 @@ def frame_record(frame: Frame, result: FrameResult, *, scores: bool = False) -> 
             "values": [[round(score, _MAP_SCORE) for score in row] for row in values.tolist()],
         }
     return record
+
+
+def coverage_record(coverage: Coverage) -> Record:
+    """What stands behind a frame that was scanned in parts; what holds for every frame is left out."""
+    record: Record = {
+        "scanned": round(coverage.scanned, _SCORE),
+        "carried": round(coverage.carried, _SCORE),
+        "stale_s": round(coverage.stale_s, _SECONDS),
+        "network": round(coverage.network, _SCORE),
+    }
+    if coverage.loss is not None:
+        record["loss"] = round(coverage.loss, _SCORE)
+    if coverage.gave_up:
+        record["gave_up"] = list(coverage.gave_up)
+    if coverage.scale != 1.0:
+        record["scale"] = coverage.scale
+    if coverage.rejected:
+        record["rejected"] = coverage.rejected
+    return record
+
+
+def setting_record(plan: Plan, *, before_index: int) -> Record:
+    """A threshold that somebody changed during the run: it holds from the frame of this index on."""
+    return {
+        "type": "setting",
+        "before_index": before_index,
+        "window_threshold": _exact(plan.window_threshold),
+        "cell_threshold": _exact(plan.cell_threshold),
+    }
 
 
 def gap_record(gap: Gap) -> Record:
@@ -135,6 +172,7 @@ def summary_record(summary: Summary, *, ended_at: datetime) -> Record:
         "gaps": summary.gaps,
         "skipped": [dataclasses.asdict(skip) for skip in summary.skipped],
         "lost_outputs": [dataclasses.asdict(lost) for lost in summary.lost_outputs],
+        "dropped_by_sink": [dataclasses.asdict(dropped) for dropped in summary.dropped_by_sink],
         "error": None if summary.error is None else str(summary.error),
         "ended_at": utc_text(ended_at),
     }

@@ -34,16 +34,25 @@ class Region:
     cells: tuple[tuple[int, int], ...]
 
 
-def find_regions(scores: ScoreMap, point: OperatingPoint, *, frame_hw: tuple[int, int]) -> list[Region]:
+def find_regions(
+    scores: ScoreMap,
+    point: OperatingPoint,
+    *,
+    frame_hw: tuple[int, int],
+    allowed: npt.NDArray[np.bool_] | None = None,
+) -> list[Region]:
     """The crack regions of a frame, the highest score first, then in reading order of their first cell.
 
     A window at or above its threshold is cracked. A cell is marked when a cracked window contains it and its own
     score reaches the cell threshold; a cracked window marks at least its best cell that shows some of the frame.
+    Cells that are not allowed are never marked, and no other takes their place: a window that reaches into the area
+    with a crack outside it marks nothing there.
 
     Args:
         scores: the score map of the frame.
         point: the thresholds.
         frame_hw: height and width of the frame in pixels, without padding.
+        allowed: (rows, cols), the cells where cracks are looked for; all unless given.
     """
     cracked = scores.window_scores >= np.float32(point.window_threshold)
     if not cracked.any():
@@ -56,7 +65,20 @@ def find_regions(scores: ScoreMap, point: OperatingPoint, *, frame_hw: tuple[int
     best_window = _best_cracked_window(scores, cracked)
     marked = (best_window > _NO_WINDOW) & (scores.cell_scores >= np.float32(point.cell_threshold)) & inside
     _mark_best_cells(marked, scores, cracked, inside)
+    if allowed is not None:
+        marked &= allowed
+        if not marked.any():
+            return []
     return _regions_of(marked, best_window, frame_hw)
+
+
+def highest_score(scores: ScoreMap, allowed: npt.NDArray[np.bool_] | None = None) -> float:
+    """The highest score of the windows that contain an allowed cell; 0 where there are none."""
+    if allowed is None:
+        return scores.max_score
+    has_cell = cv2.dilate(allowed.view(np.uint8), _WINDOW, anchor=(0, 0))
+    ys, xs = scores.ys // lattice.CELL, scores.xs // lattice.CELL
+    return float(scores.window_scores.max(initial=0.0, where=has_cell[np.ix_(ys, xs)] > 0))
 
 
 def _best_cracked_window(scores: ScoreMap, cracked: npt.NDArray[np.bool_]) -> npt.NDArray[np.float32]:

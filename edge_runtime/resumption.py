@@ -18,7 +18,7 @@ from crackedge.edge_runtime.sinks import json_line
 from crackedge.edge_runtime.tally import Earlier
 
 _MUST_AGREE = ("schema", "model", "source", "plan")  # parts of the header, or the results are not of one piece
-_MAY_DIFFER = ("threads", "frames")  # of these parts: speed, and an estimate
+_MAY_DIFFER = ("threads", "interpreters", "batch", "frames")  # of these parts: speed, and an estimate
 
 
 def done_before(where: Path) -> Record | None:
@@ -50,7 +50,7 @@ def take_up(where: Path, header: Record, *, marked: bool, at: datetime) -> Earli
         return Earlier()
     _check_same(records[0], header, where)
     frames = sum(1 for record in records if record["type"] == "frame")
-    if marked and header["source"]["kind"] == "images":
+    if marked and header["source"]["kind"] == "images" and header["source"]["fps"] is None:
         frames = _cut_images(where / folder.MARKED_IMAGES, frames)
     elif marked:
         frames = _cut_video(where / folder.MARKED_VIDEO, frames)

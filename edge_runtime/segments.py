@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING
 import av
 import av.error
 
+from crackedge.edge_runtime.decoding import video_stream
 from crackedge.edge_runtime.marked_video import MP4_OPTIONS, numbered, whole_length
 from crackedge.edge_runtime.output_file import replacing
 from crackedge.edge_runtime.sinks import as_output_error
-from crackedge.edge_runtime.video import video_stream
 
 if TYPE_CHECKING:
     from av.container import OutputContainer

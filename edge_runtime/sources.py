@@ -1,39 +1,26 @@
-"""Sources: what gives frames. One grammar for cameras, files, folders, globs, streams and scenes.
-
-``0`` or ``/dev/video0`` is a camera; ``rtsp://``, ``http://``, ``udp://`` and the like are streams, and so is a named
-pipe; ``scene:`` is a synthetic flight; everything else is a file, a folder or a glob. An ``http://`` address that ends
-like a video file is a file: every frame counts, where live sources give the newest.
-"""
+"""Sources: what gives frames, how they are to be read, and opening them."""
 
 from __future__ import annotations
 
-import glob
-import re
-import stat
-import urllib.parse
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import Any, Protocol
 
-from crackedge.edge_runtime.errors import OptionError, SourceError
+from crackedge.edge_runtime.addresses import STDIN, Address, Kind, find_addresses
+from crackedge.edge_runtime.applicability import refuse_misfits
+from crackedge.edge_runtime.errors import OptionError
 from crackedge.edge_runtime.frame import Frame
+from crackedge.edge_runtime.pipe import RawVideo, check_stdin
+from crackedge.edge_runtime.selection import Selection
 
-if TYPE_CHECKING:
-    from typing import Self
-
-Kind = Literal["video", "images", "camera", "stream", "scene"]
-
-_IMAGES = "jpg jpeg jpe png bmp tif tiff webp ppm pgm pnm jp2"
-_VIDEOS = "mp4 m4v mov avi mkv webm mpg mpeg ts m2ts mts mjpg mjpeg wmv flv 3gp ogv h264 264 h265 hevc gif y4m mxf"
-IMAGE_SUFFIXES = frozenset(f".{suffix}" for suffix in _IMAGES.split())
-VIDEO_SUFFIXES = frozenset(f".{suffix}" for suffix in _VIDEOS.split())
-FILE_SCHEMES = frozenset({"http", "https"})
-STREAM_SCHEMES = frozenset({"rtsp", "rtsps", "rtmp", "rtmps", "rtp", "udp", "tcp", "srt", *FILE_SCHEMES})
-
-_SECRETS = re.compile(r"pass|pwd|token|key|auth|secret|sig", re.IGNORECASE)
+ROTATIONS = (0, 90, 180, 270)
+FLIPS = ("", "h", "v", "hv")
+_MOST_FPS = 1000
+_PATIENCE = ("open_s", "read_s", "give_up_s", "freeze_s")
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +93,20 @@ class SourceOptions:
     Attributes:
         open_s: seconds that a camera or URL may take to open.
         read_s: seconds that a camera or URL may take for the next frame.
+        give_up_s: seconds without a frame after which a lost camera or stream is given up; 0: at once.
+        freeze_s: seconds that a camera or stream may give the same pictures before that is put on record; 0: for ever.
+        size_wh: width and height in pixels to ask of a camera; it may give another size.
+        fps: frames per second to ask of a camera; rate of a series of images, or of raw frames.
+        rotate: degrees by which frames are turned clockwise: 0, 90, 180 or 270.
+        flip: how frames are mirrored after that: ``"h"``, ``"v"``, ``"hv"``, or ``""``.
+        start_s: position in a file from which on frames are given, seconds.
+        end_s: position before which they are; None for the end.
+        every: from one frame of a file to the next that is given, in frames.
+        every_s: the same in seconds, for live sources too; 0 for all.
+        loop: whether a file begins again at its end, for ever.
+        realtime: True: a file gives its newest frame at its own pace, as if live; False: a pipe gives every frame, and
+            its writer waits; None: files give every frame, pipes the newest.
+        raw: what is in a pipe or file that holds nothing but pixels.
 
     Raises:
         OptionError: an option has a value that cannot be used.
@@ -113,41 +114,51 @@ class SourceOptions:
 
     open_s: float = 10.0
     read_s: float = 5.0
+    give_up_s: float = 60.0
+    freeze_s: float = 10.0
+    size_wh: tuple[int, int] | None = None
+    fps: float | None = None
+    rotate: int = 0
+    flip: str = ""
+    start_s: float = 0.0
+    end_s: float | None = None
+    every: int = 1
+    every_s: float = 0.0
+    loop: bool = False
+    realtime: bool | None = None
+    raw: RawVideo | None = None
 
     def __post_init__(self) -> None:
         for name in ("open_s", "read_s"):
             value = getattr(self, name)
             if not value > 0:
                 raise OptionError(f"{name} {value}: expected a number of seconds above 0")
+        for name in ("give_up_s", "freeze_s", "start_s", "every_s"):
+            value = getattr(self, name)
+            if not value >= 0 or (value == math.inf and name in ("start_s", "every_s")):
+                raise OptionError(f"{name} {value}: expected a number of seconds, 0 or more")
+        if self.size_wh is not None and min(self.size_wh) < 1:
+            raise OptionError(f"size {self.size_wh[0]}x{self.size_wh[1]}: expected at least 1 pixel each way")
+        if self.fps is not None and not 0 < self.fps <= _MOST_FPS:
+            raise OptionError(f"fps {self.fps}: expected frames per second above 0 and up to {_MOST_FPS}")
+        if self.rotate not in ROTATIONS:
+            raise OptionError(f"rotate {self.rotate}: expected {', '.join(str(turn) for turn in ROTATIONS)}")
+        if self.flip not in FLIPS:
+            raise OptionError(f"flip {self.flip!r}: expected h, v or hv")
+        if self.end_s is not None and not self.end_s > self.start_s:
+            raise OptionError(f"end {self.end_s:g} s: expected more than the start, {self.start_s:g} s")
+        if self.every < 1:
+            raise OptionError(f"every {self.every}: expected a number of frames of at least 1")
 
+    def shaping(self) -> dict[str, Any]:
+        """The options that the frames depend on, those that are not as usual: JSON's types."""
+        usual = SourceOptions()
+        shape = {name: value for name, value in asdict(self).items() if value != getattr(usual, name)}
+        return {name: shape[name] for name in shape if name not in _PATIENCE}
 
-@dataclass(frozen=True, slots=True)
-class Address:
-    """Where one source is, found but not opened.
-
-    Attributes:
-        text: what to open: a path, URL or number.
-        kind: what will be there.
-        name: a short name, fit for a folder.
-        files: the files of a source of kind ``images``.
-    """
-
-    text: str
-    kind: Kind
-    name: str
-    files: tuple[str, ...] = ()
-
-    @property
-    def uri(self) -> str:
-        """The text without passwords."""
-        return without_secrets(self.text)
-
-    @property
-    def paths(self) -> tuple[Path, ...]:
-        """The files that it reads; none for live sources, URLs and scenes."""
-        if self.kind == "video" and _scheme(self.text) is None:
-            return (Path(self.text),)
-        return tuple(Path(file) for file in self.files)
+    def selection(self) -> Selection:
+        """Which frames of a file are given."""
+        return Selection(start_s=self.start_s, end_s=self.end_s, every=self.every, every_s=self.every_s)
 
 
 def never() -> bool:
@@ -155,40 +166,20 @@ def never() -> bool:
     return False
 
 
-def find_addresses(text: str) -> list[Address]:
-    """The sources that a text stands for: one, or several for a folder or glob with videos in it.
-
-    Raises:
-        SourceError: there is no such file, or nothing to read in the folder.
-        OptionError: a URL of a kind that is not read.
-    """
-    scheme = _scheme(text)
-    if scheme is not None:
-        return [_url_address(text, scheme)]
-    if text.startswith("scene:"):
-        return [Address(text, "scene", "scene")]
-    if not text.strip():
-        raise OptionError("the source is empty; expected a file, folder, URL, camera number or scene:")
-    path = Path(text)
-    if re.fullmatch(r"\d{1,3}|/dev/(video\d|v4l/).*", text) or path.is_char_device():
-        return [Address(text, "camera", folder_name(f"camera-{path.name}"))]
-    if path.exists():
-        return _addresses_in(path) if path.is_dir() else [_file_address(path)]
-    if glob.has_magic(text):
-        return _addresses_of(text, glob.glob(text, recursive=True))  # noqa: PTH207 - any path, also an absolute one
-    raise SourceError(
-        f"{text}: no such file or folder; expected a video, an image, a folder, a glob in quotes, a stream URL, "
-        "a camera number such as 0, or scene:"
-    )
-
-
-def open_source(text: str | Path, options: SourceOptions | None = None, *, stop: Callable[[], bool] = never) -> Source:
+def open_source(
+    text: str | Path,
+    options: SourceOptions | None = None,
+    *,
+    stop: Callable[[], bool] = never,
+    on_warning: Callable[[str], None] = lambda _: None,
+) -> Source:
     """Open what gives frames. Use it in a ``with`` block and iterate over it.
 
     Args:
         text: camera number or device, file, folder or glob of images, stream URL, or ``scene:``.
         options: how to read it.
         stop: asked now and then while a live source waits; iteration ends when it says True.
+        on_warning: called with a line as soon as a live source is lost.
 
     Raises:
         SourceError: a file is missing, unreadable or holds no frames (that may show only while iterating).
@@ -201,149 +192,68 @@ def open_source(text: str | Path, options: SourceOptions | None = None, *, stop:
             f"{text}: {len(addresses)} sources in there ({addresses[0].name}, {addresses[1].name}, ...); "
             "open them one by one"
         )
-    return open_address(addresses[0], options, stop=stop)
+    return open_address(addresses[0], options, stop=stop, on_warning=on_warning)
 
 
-def open_address(address: Address, options: SourceOptions | None = None, *, stop: Callable[[], bool] = never) -> Source:
+def open_address(
+    address: Address,
+    options: SourceOptions | None = None,
+    *,
+    stop: Callable[[], bool] = never,
+    on_warning: Callable[[str], None] = lambda _: None,
+) -> Source:
     """Open a found source; see :func:`open_source`."""
+    from crackedge.edge_runtime import views
+
     options = options or SourceOptions()
+    refuse_misfits(address, options)
+    if address.text == STDIN:
+        check_stdin()
+    source = _open(address, options, stop=stop, on_warning=on_warning)
+    if options.loop:
+        source = views.looped(source)
+    if options.realtime and not source.live:
+        source = views.paced(source, options, stop=stop)
+    elif source.live and options.every_s:
+        source = views.spaced(source, options.every_s)
+    if options.rotate or options.flip:
+        source = views.turned(source, rotate=options.rotate, flip=options.flip)
+    return source
+
+
+def _open(
+    address: Address, options: SourceOptions, *, stop: Callable[[], bool], on_warning: Callable[[str], None]
+) -> Source:
     if address.kind == "images":
         from crackedge.edge_runtime.images import ImageFiles
 
-        return ImageFiles(address)
-    if address.kind == "video":
+        return ImageFiles(address, options)
+    if address.kind == "video" or (address.is_pipe and options.realtime is False):
         from crackedge.edge_runtime.video import VideoFile
 
-        return VideoFile(address, options)
+        return VideoFile(address, options, stop=stop)
     if address.kind == "scene":
-        return SceneSource(address)
+        from crackedge.edge_runtime.scene_source import SceneSource
+
+        return SceneSource(address, options.selection())
+    return _open_live(address, options, stop=stop, on_warning=on_warning)
+
+
+def _open_live(
+    address: Address, options: SourceOptions, *, stop: Callable[[], bool], on_warning: Callable[[str], None]
+) -> Source:
+    if address.scheme == "picamera":
+        from crackedge.edge_runtime.picamera import open_picamera
+
+        return open_picamera(address, options, stop=stop, on_warning=on_warning)
+    if address.scheme in ("gst", "csi"):
+        from crackedge.edge_runtime.gstreamer import open_gstreamer
+
+        return open_gstreamer(address, options, stop=stop, on_warning=on_warning)
     if address.kind == "camera":
         from crackedge.edge_runtime.camera import open_camera
 
-        return open_camera(address, options, stop=stop)
+        return open_camera(address, options, stop=stop, on_warning=on_warning)
     from crackedge.edge_runtime.stream import open_stream
 
-    return open_stream(address, options, stop=stop)
-
-
-class SceneSource:
-    """A synthetic flight as a source; see :mod:`crackedge.edge_runtime.scenes`."""
-
-    kind: Kind = "scene"
-    live = False
-
-    def __init__(self, address: Address) -> None:
-        from crackedge.edge_runtime.scenes import parse_scene
-
-        self._flight = parse_scene(address.text)
-        self.uri = address.uri
-        self.name = folder_name(self._flight.name)
-        self.frame_count: int | None = self._flight.frame_count
-        self.fps: float | None = self._flight.fps
-        self.width: int | None = self._flight.width
-        self.height: int | None = self._flight.height
-        self.skipped: list[Skipped] = []
-        self.gaps: list[Gap] = []
-
-    def __iter__(self) -> Iterator[Frame]:
-        return iter(self._flight)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None: ...
-
-
-def folder_name(text: str) -> str:
-    """The text as a name for a folder: letters, digits, dot, dash and underscore, never empty or hidden."""
-    return re.sub(r"[^\w.-]+", "_", text).strip("._-")[:80] or "source"
-
-
-def without_secrets(text: str) -> str:
-    """A URL without its password, and without what looks like a key in its query."""
-    if _scheme(text) is None:
-        return text
-    parts = urllib.parse.urlsplit(text)
-    netloc = re.sub(r"^([^@:]*):[^@]*@", r"\1:***@", parts.netloc)
-    query = "&".join(
-        f"{name}=***" if _SECRETS.search(name) else field
-        for field in parts.query.split("&")
-        for name in (field.split("=")[0],)
-    )
-    return urllib.parse.urlunsplit(parts._replace(netloc=netloc, query=query))
-
-
-def in_order(names: Sequence[str]) -> list[str]:
-    """Names as people order them: 2 before 10."""
-    return sorted(names, key=lambda name: ([_part(part) for part in re.split(r"(\d+)", name)], name))
-
-
-def _part(text: str) -> tuple[int, str]:
-    return (int(text), "") if text.isdecimal() else (-1, text.casefold())
-
-
-def _scheme(text: str) -> str | None:
-    match = re.match(r"([A-Za-z][A-Za-z0-9+.-]+)://", text)
-    return match.group(1).lower() if match else None
-
-
-def _url_address(text: str, scheme: str) -> Address:
-    if scheme not in STREAM_SCHEMES:
-        raise OptionError(
-            f"{without_secrets(text)}: {scheme}:// is not read; expected {', '.join(sorted(STREAM_SCHEMES))}"
-        )
-    parts = urllib.parse.urlsplit(text)
-    path = Path(urllib.parse.unquote(parts.path))
-    is_file = scheme in FILE_SCHEMES and path.suffix.lower() in VIDEO_SUFFIXES - {".mjpg", ".mjpeg"}
-    name = path.stem if is_file else f"{parts.netloc.rpartition('@')[2]}{parts.path}"
-    return Address(text, "video" if is_file else "stream", folder_name(name))
-
-
-def _file_address(path: Path) -> Address:
-    text, name, suffix = str(path), folder_name(path.stem), path.suffix.lower()
-    try:
-        if stat.S_ISFIFO(path.stat().st_mode):
-            return Address(text, "stream", name)
-    except OSError as error:
-        raise SourceError(f"{path}: cannot be read ({error.strerror})") from error
-    if suffix in IMAGE_SUFFIXES or (suffix not in VIDEO_SUFFIXES and _looks_like_image(path)):
-        return Address(text, "images", name, (text,))
-    return Address(text, "video", name)
-
-
-def _looks_like_image(path: Path) -> bool:
-    import PIL.Image
-
-    try:
-        with PIL.Image.open(path):
-            return True
-    except (OSError, ValueError, PIL.Image.DecompressionBombError):
-        return False
-
-
-def _addresses_in(folder: Path) -> list[Address]:
-    try:
-        return _addresses_of(str(folder), [str(file) for file in folder.iterdir() if not file.name.startswith(".")])
-    except PermissionError as error:
-        raise SourceError(f"{folder}: cannot be read ({error.strerror})") from error
-
-
-def _addresses_of(text: str, files: Sequence[str]) -> list[Address]:
-    files = in_order([file for file in files if not Path(file).is_dir()])
-    images = tuple(file for file in files if Path(file).suffix.lower() in IMAGE_SUFFIXES)
-    videos = [file for file in files if Path(file).suffix.lower() in VIDEO_SUFFIXES]
-    found = [Address(file, "video", folder_name(Path(file).stem)) for file in videos]
-    if images:
-        found.insert(0, Address(text, "images", folder_name(_steady_part(text)), images))
-    if not found:
-        what = "no image or video among its files" if files else "no files there"
-        raise SourceError(f"{text}: {what}; for subfolders give a glob in quotes, such as 'photos/**/*.jpg'")
-    return found
-
-
-def _steady_part(text: str) -> str:
-    """The last part of a folder or glob that has no wildcard in it."""
-    steady = [part for part in Path(text).absolute().parts if not glob.has_magic(part)]
-    return steady[-1]
+    return open_stream(address, options, stop=stop, on_warning=on_warning)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import signal
 import threading
+import time
 from collections.abc import Iterator
 from types import FrameType
 
@@ -19,21 +21,22 @@ class StopFlag:
 
     Attributes:
         signal: number of the signal that asked for it; None for other reasons or while nobody asked.
+        asked_s: when it was first asked for, on the monotonic clock; infinite while nobody asked.
     """
 
     def __init__(self) -> None:
         self.signal: int | None = None
-        self._asked = False
+        self.asked_s = math.inf
 
     def __call__(self) -> bool:
         """Whether somebody asked to stop."""
-        return self._asked
+        return self.asked_s < math.inf
 
     def ask(self, signal_number: int | None = None) -> None:
         """Ask to stop. The first signal is the one that counts."""
         if self.signal is None:
             self.signal = signal_number
-        self._asked = True
+        self.asked_s = min(self.asked_s, time.monotonic())
 
 
 @contextlib.contextmanager

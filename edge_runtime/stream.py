@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import functools
 import itertools
@@ -11,18 +12,29 @@ from typing import TYPE_CHECKING
 import av
 import av.error
 
-from crackedge.edge_runtime.live import LiveSource, Picture
-from crackedge.edge_runtime.sources import Address, SourceOptions
-from crackedge.edge_runtime.video import decode, reason_of, upright_rgb, video_stream
+from crackedge.edge_runtime.addresses import Address
+from crackedge.edge_runtime.decoding import UprightRgb, decode, reason_of, video_stream
+from crackedge.edge_runtime.live import LiveSource
+from crackedge.edge_runtime.pipe import ffmpeg_input
+from crackedge.edge_runtime.reader import Picture
+from crackedge.edge_runtime.sources import SourceOptions
 
 if TYPE_CHECKING:
     from av.container import InputContainer
     from av.video.frame import VideoFrame
 
+_DATAGRAMS = ("udp://", "rtp://")  # nobody answers there; a sender that comes back is heard by the socket that waits
+_FIRST_WITHIN = 1000  # packets; whoever sends as many without a picture has none
 _GRACE_S = 1.0  # the reader's deadlines come first and say more; FFmpeg's end a thread that was left behind
 
 
-def open_stream(address: Address, options: SourceOptions, *, stop: Callable[[], bool]) -> LiveSource:
+def open_stream(
+    address: Address,
+    options: SourceOptions,
+    *,
+    stop: Callable[[], bool],
+    on_warning: Callable[[str], None] = lambda _: None,
+) -> LiveSource:
     """Open a stream URL or a named pipe; see :class:`LiveSource`. The end of a pipe is an end, that of a URL a loss.
 
     Raises:
@@ -34,8 +46,10 @@ def open_stream(address: Address, options: SourceOptions, *, stop: Callable[[], 
         name=address.name,
         kind=address.kind,
         options=options,
-        may_end="://" not in address.text,
+        may_end=address.is_pipe,
+        patient=address.text.lower().startswith(_DATAGRAMS),
         stop=stop,
+        on_warning=on_warning,
     )
 
 
@@ -59,8 +73,12 @@ class StreamCapture:
             "rtsp_flags": "prefer_tcp",  # UDP loses packets on the radio links that robots have
             "overrun_nonfatal": "1",  # a UDP buffer that is full drops data instead of ending
         }
+        url, form, more = ffmpeg_input(url, options.raw, fps=options.fps)
+        settings |= more
         try:
-            self._container: InputContainer = av.open(url, mode="r", options=settings, metadata_errors="replace")
+            self._container: InputContainer = av.open(
+                url, mode="r", format=form, options=settings, metadata_errors="replace"
+            )
         except av.error.FFmpegError as error:
             raise ConnectionError(reason_of(error)) from error
         stream = video_stream(self._container)
@@ -69,11 +87,16 @@ class StreamCapture:
             raise ConnectionError("no video in it")
         stream.thread_type = "SLICE"  # threads by frame give every picture later
         self._stream = stream
-        self._pictures: Iterator[VideoFrame] = self._decode()
-        first = next(self._pictures, None)  # may be many seconds away, at the next key frame: part of opening
+        self._to_rgb = UprightRgb()
+        self._is_intra_only = stream.codec_context.codec.intra_only
+        if self._is_intra_only:  # a decoder fills what is missing of a picture with something, unless told not to
+            stream.codec_context.options = {"err_detect": "explode"}
+        self._pictures: Iterator[VideoFrame | None] = self._decode()
+        # It may be many seconds away, at the next key frame: part of opening.
+        first = next((picture for picture in itertools.islice(self._pictures, _FIRST_WITHIN) if picture), None)
         if first is None:
             self._container.close()
-            raise ConnectionError("not one picture in it")
+            raise ConnectionError("not one whole picture in it")
         self._pictures = itertools.chain([first], self._pictures)
         rate = stream.average_rate
         self.fps: float | None = float(rate) if rate else None
@@ -81,22 +104,23 @@ class StreamCapture:
         self.height: int | None = None
 
     def grab(self) -> Picture | None:
-        """The next picture.
+        """The next picture; None for one that is damaged.
 
         Raises:
             EOFError: the stream ended.
             ConnectionError: it was lost.
         """
-        picture = next(self._pictures, None)
-        if picture is None:
-            raise EOFError
-        return functools.partial(upright_rgb, picture)
+        for picture in self._pictures:
+            return None if picture is None else functools.partial(self._to_rgb, picture)
+        raise EOFError
 
     def close(self) -> None:
-        """Close the connection. May be called again."""
+        """Close the connection, and let go of the decoder and its threads. May be called again."""
+        self._pictures = iter(())
         self._container.close()
 
-    def _decode(self) -> Iterator[VideoFrame]:
+    def _decode(self) -> Iterator[VideoFrame | None]:
+        """The pictures, and None for each packet that gives none."""
         packets = self._container.demux(self._stream)
         while True:
             try:
@@ -106,8 +130,9 @@ class StreamCapture:
                 raise ConnectionError("the stream ended" if ended else reason_of(error)) from error
             if packet is None:
                 return
-            try:
-                pictures = decode(self._stream, packet)
-            except av.error.FFmpegError:
-                continue  # damaged on the way; the next key frame mends it
-            yield from pictures
+            pictures: list[VideoFrame] = []
+            if not (packet.is_corrupt and self._is_intra_only):  # one that is cut off
+                with contextlib.suppress(av.error.FFmpegError):  # damaged on the way; the next key frame mends it
+                    pictures = decode(self._stream, packet)
+            whole: list[VideoFrame | None] = [picture for picture in pictures if not picture.is_corrupt]
+            yield from whole or [None]

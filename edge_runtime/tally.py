@@ -28,6 +28,14 @@ class LostOutput:
 
 
 @dataclass(frozen=True, slots=True)
+class DroppedFrames:
+    """An output of a live source that passed frames over, and how many."""
+
+    output: str
+    frames: int
+
+
+@dataclass(frozen=True, slots=True)
 class Earlier:
     """What an interrupted run has done already.
 
@@ -108,6 +116,7 @@ class Summary:
         gaps: how often data was missing in between.
         skipped: files passed over.
         lost_outputs: outputs that are not whole.
+        dropped_by_sink: outputs that were too slow for a live source, and for how many frames; they are not lost.
         error: what ended it, where something did.
     """
 
@@ -124,6 +133,7 @@ class Summary:
     skipped: tuple[Skipped, ...]
     lost_outputs: tuple[LostOutput, ...]
     error: CrackedgeError | None
+    dropped_by_sink: tuple[DroppedFrames, ...] = ()
 
     @property
     def fps(self) -> float:
@@ -197,7 +207,12 @@ class Tally:
         )
 
     def summary(
-        self, *, interrupted: bool, error: CrackedgeError | None, lost_outputs: tuple[LostOutput, ...]
+        self,
+        *,
+        interrupted: bool,
+        error: CrackedgeError | None,
+        lost_outputs: tuple[LostOutput, ...],
+        dropped_by_sink: tuple[DroppedFrames, ...],
     ) -> Summary:
         """What became of it."""
         reason: Reason = "end"
@@ -220,5 +235,6 @@ class Tally:
             gaps=len(self._source.gaps),
             skipped=tuple(self._source.skipped),
             lost_outputs=lost_outputs,
+            dropped_by_sink=dropped_by_sink,
             error=error,
         )

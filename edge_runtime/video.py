@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import contextlib
+from collections.abc import Callable, Iterator
 from fractions import Fraction
 from types import TracebackType
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 import av
 import av.error
-import cv2
-import numpy as np
-from av.video.stream import VideoStream
 
+from crackedge.edge_runtime.addresses import Address, Kind
+from crackedge.edge_runtime.decoding import UprightRgb, decode, reason_of, video_stream
 from crackedge.edge_runtime.errors import SourceError
-from crackedge.edge_runtime.frame import Frame, Image
-from crackedge.edge_runtime.sources import Address, Gap, Kind, Skipped, SourceOptions
+from crackedge.edge_runtime.frame import Frame
+from crackedge.edge_runtime.pipe import PipeReader, ffmpeg_input
+from crackedge.edge_runtime.seeking import packets_from
+from crackedge.edge_runtime.sources import Gap, Skipped, SourceOptions, never
 
 if TYPE_CHECKING:
     from typing import Self
@@ -23,107 +25,84 @@ if TYPE_CHECKING:
     from av.container import InputContainer
     from av.packet import Packet
     from av.video.frame import VideoFrame
-    from typing_extensions import Buffer
+    from av.video.stream import VideoStream
 
 _GUESSED_FPS = 25.0  # of files without time stamps, where FFmpeg guesses the same
 _MOST_REORDERED = 16  # pictures that a decoder holds back, and so gives after damaged data that came later
 _SHORT_S = 1.0  # a file that ends by this much before its declared end is reported
-
-
-def reason_of(error: av.error.FFmpegError) -> str:
-    """What went wrong, in FFmpeg's words but without its numbers and the URL, which may hold a password."""
-    if isinstance(error, av.error.ExitError):
-        return "no answer in time"
-    if isinstance(error, av.error.InvalidDataError):
-        return "not a video, or damaged"
-    return str(error.strerror or type(error).__name__)
-
-
-def video_stream(container: InputContainer) -> VideoStream | None:
-    """The main video of a file or stream."""
-    stream = container.streams.best("video")
-    return stream if isinstance(stream, VideoStream) else None
-
-
-def decode(stream: VideoStream, packet: Packet[VideoStream] | None) -> list[VideoFrame]:
-    """Pictures that a packet completes; those that the decoder still holds, for None or the last, empty packet.
-
-    Raises:
-        FFmpegError: the packet is damaged.
-    """
-    try:
-        return stream.codec_context.decode(packet)
-    except av.error.EOFError:
-        return []  # it was emptied before
-
-
-def upright_rgb(picture: VideoFrame) -> Image:
-    """(H, W, 3) uint8 RGB of a decoded picture, turned and mirrored as its display matrix says."""
-    image = np.ascontiguousarray(picture.to_ndarray(format="rgb24"), np.uint8)
-    side_data = picture.side_data.get("DISPLAYMATRIX")
-    if side_data is None:
-        return image
-    # Row-major 3x3 fixed point, acting on row vectors: x' = a x + c y, y' = b x + d y.
-    a, b, _, c, d = (int(value) for value in np.frombuffer(bytes(cast("Buffer", side_data)), np.int32, 5))
-    if abs(b) > abs(a):
-        image = np.asarray(cv2.transpose(image), np.uint8)
-        flip_x, flip_y = c < 0, b < 0
-    else:
-        flip_x, flip_y = a < 0, d < 0
-    if flip_x or flip_y:
-        image = np.asarray(cv2.flip(image, -1 if flip_x and flip_y else int(flip_x)), np.uint8)
-    return image
+_BUFFER = 1 << 18  # bytes; raw frames are large
 
 
 class VideoFile:
-    """A video file, or one behind a URL, as a source of every frame.
+    """A video file, one behind a URL, or what comes through a pipe, as a source of every frame, or of those selected.
 
-    Frames keep their time stamps, whatever the nominal rate. Damaged data and an early end are gaps; the frames
-    around them are given.
+    Frames keep their number and time stamp in the file, whatever the nominal rate. Damaged data and an early end are
+    gaps; the frames around them are given.
 
     Raises:
-        SourceError: the file is missing or no video; while iterating: not one frame could be decoded.
+        SourceError: the file is missing or no video; while iterating: not one frame could be decoded, or none is
+            selected.
     """
 
-    kind: Kind = "video"
     live = False
 
-    def __init__(self, address: Address, options: SourceOptions) -> None:
+    def __init__(self, address: Address, options: SourceOptions, *, stop: Callable[[], bool] = never) -> None:
         self.uri = address.uri
         self.name = address.name
+        self.kind: Kind = address.kind
         self.skipped: list[Skipped] = []
         self.gaps: list[Gap] = []
-        remote = not address.paths
-        self._read_s = options.read_s
-        try:
-            self._container: InputContainer = av.open(
-                address.text,
-                mode="r",
-                metadata_errors="replace",
-                timeout=(options.open_s, options.read_s) if remote else None,
-            )
-        except av.error.FFmpegError as error:
-            raise SourceError(
-                f"{self.uri}: cannot be opened ({reason_of(error)}); check that it plays, and copy or convert it again"
-            ) from error
-        stream = video_stream(self._container)
-        if stream is None:
-            self._container.close()
-            raise SourceError(f"{self.uri}: no video in it; expected a file with a video stream")
-        self._stream = stream
-        # Threads by frame lose good pictures at damaged data and hide where it was; decoding is not what is slow here.
-        stream.thread_type = "SLICE"
-        rate = stream.average_rate or stream.guessed_rate
-        self.fps: float | None = float(rate) if rate else None
+        self._address, self._options, self._stop = address, options, stop
+        self._selection = options.selection()
+        self._pipe: PipeReader | None = None
+        self._container, self._stream = self._open()
+        self._unread = True
+        self._last_s = 0.0
+        self._to_rgb = UprightRgb()
+        rate = self._stream.average_rate or self._stream.guessed_rate
+        self._file_fps = float(rate) if rate else None
+        self._step_s = 1 / (self._file_fps or _GUESSED_FPS)
+        self.fps = self._selection.rate(self._file_fps)
         self.width: int | None = None  # the display matrix, which may swap them, comes with the first frame
         self.height: int | None = None
-        self.frame_count = self._estimated_frames()
+        self.frame_count = self._selection.count(self._estimated_frames(), fps=self._file_fps)
+
+    def _open(self) -> tuple[InputContainer, VideoStream]:
+        address, options = self._address, self._options
+        url, form, settings = ffmpeg_input(address.text, options.raw, fps=options.fps)
+        if address.is_pipe:
+            self._pipe = PipeReader(address.text, first_s=options.open_s, read_s=options.read_s, stop=self._stop)
+        try:
+            container: InputContainer = av.open(
+                self._pipe or url,
+                mode="r",
+                format=form,
+                options=settings,
+                metadata_errors="replace",
+                buffer_size=_BUFFER,
+                timeout=(options.open_s, options.read_s) if not (address.is_pipe or address.paths) else None,
+            )
+        except av.error.FFmpegError as error:
+            reason = reason_of(error)
+            if self._pipe is not None:
+                reason = self._pipe.late or reason
+                self._pipe.close()
+            raise SourceError(
+                f"{self.uri}: cannot be opened ({reason}); check that it plays, and copy or convert it again"
+            ) from error
+        stream = video_stream(container)
+        if stream is None:
+            container.close()
+            raise SourceError(f"{self.uri}: no video in it; expected a file with a video stream")
+        # Threads by frame lose good pictures at damaged data and hide where it was; decoding is not what is slow here.
+        stream.thread_type = "SLICE"
+        return container, stream
 
     def _estimated_frames(self) -> int | None:
         if self._stream.frames > 0:
             return int(self._stream.frames)
         duration_s = self._container.duration / av.time_base if self._container.duration else 0.0
-        return round(duration_s * self.fps) if duration_s > 0 and self.fps else None
+        return round(duration_s * self._file_fps) if duration_s > 0 and self._file_fps else None
 
     def __enter__(self) -> Self:
         return self
@@ -132,51 +111,84 @@ class VideoFile:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._container.close()
+        if self._pipe is not None:
+            self._pipe.close()
 
     def __iter__(self) -> Iterator[Frame]:
-        """Every frame that can be decoded.
+        """Every frame that can be decoded and is selected.
 
         Raises:
             SourceError: there is not one.
         """
+        if not self._unread:
+            self._open_again()
+        self._unread = False
+        given = False
+        for index, time_s, picture in self._selection.of(self._timed_pictures()):
+            given = True
+            yield Frame(self._to_rgb(picture), index, time_s)
+        if not given and not self._stop():
+            raise self._selection.nothing(self.uri, duration_s=self._last_s + self._step_s)
+
+    def _timed_pictures(self) -> Iterator[tuple[int, float, VideoFrame]]:
+        """Number, position and picture of every frame from the key frame before the first selected one on."""
         tick_s = self._stream.time_base or Fraction(1, 90000)
         start = round(Fraction(self._container.start_time or 0, av.time_base) / tick_s)  # as players count
-        step_s = 1 / (self.fps or _GUESSED_FPS)
-        index, time_s = 0, -step_s
+        step_s = self._step_s
+        first, packets = self._packets(start + round(Fraction(self._selection.start_s) / tick_s))
+        index, self._last_s = first, -step_s
         lost, lost_at = "", 0
-        for picture in self._pictures():
+        for picture in self._pictures(packets):
             if isinstance(picture, str):
                 lost, lost_at = picture, index
                 continue
-            before_s = max(time_s, 0.0)
-            time_s = float((picture.pts - start) * tick_s) if picture.pts is not None else time_s + step_s
-            missing = time_s - before_s > 1.5 * step_s
+            before_s = max(self._last_s, 0.0)
+            self._last_s = float((picture.pts - start) * tick_s) if picture.pts is not None else self._last_s + step_s
+            missing = (index > first or first == 0) and self._last_s - before_s > 1.5 * step_s
             if lost and (missing or index - lost_at > _MOST_REORDERED):
-                self.gaps.append(Gap(lost, index, before_s, time_s - before_s if missing else None))
+                self._lose(Gap(lost, index, before_s, self._last_s - before_s if missing else None))
                 lost = ""
-            yield Frame(upright_rgb(picture), index, time_s)
+            yield index, self._last_s, picture
             index += 1
-        if index == 0:
+        if index == first and not self._stop():
             raise SourceError(f"{self.uri}: not one frame in it ({lost or 'it is empty'}); record or copy it again")
-        missing_s = self._declared_s() - (time_s + step_s)
+        missing_s = self._declared_s() - (self._last_s + step_s)
         if missing_s > _SHORT_S:
-            self.gaps.append(Gap(lost or "the file ends before its declared end", index, time_s, missing_s))
+            self._lose(Gap(lost or "the file ends before its declared end", index, self._last_s, missing_s))
         elif lost:
-            self.gaps.append(Gap(lost, index, time_s))
+            self._lose(Gap(lost, index, self._last_s))
+
+    def _lose(self, gap: Gap) -> None:
+        if gap not in self.gaps:  # it is there when the file is read again
+            self.gaps.append(gap)
 
     def _declared_s(self) -> float:
         if self._stream.duration is None or self._stream.time_base is None:
             return 0.0
         return float(self._stream.duration * self._stream.time_base)
 
-    def _pictures(self) -> Iterator[VideoFrame | str]:
+    def _open_again(self) -> None:
+        self._container.close()
+        self._container, self._stream = self._open()
+
+    def _packets(self, start_pts: int) -> tuple[int, Iterator[Packet[VideoStream]]]:
+        """Number of the first frame that is read, and the packets from it on."""
+        if self._selection.start_s > 0 and self._pipe is None:
+            with contextlib.suppress(av.error.FFmpegError):
+                found = packets_from(self._container, self._stream, start_pts)
+                if found is not None:
+                    return found
+            self._open_again()
+        return 0, self._container.demux(self._stream)
+
+    def _pictures(self, packets: Iterator[Packet[VideoStream]]) -> Iterator[VideoFrame | str]:
         """Decoded pictures, and in words what was lost between them."""
-        packets = self._container.demux(self._stream)
         while True:
             try:
                 packet = next(packets, None)
             except av.error.FFmpegError as error:
-                waited = f"no data for {self._read_s:g} s" if isinstance(error, av.error.ExitError) else ""
+                late = isinstance(error, av.error.ExitError)
+                waited = f"no data for {self._options.read_s:g} s" if late else ""
                 yield waited or f"the file cannot be read any further ({reason_of(error)})"
                 packets, packet = iter(()), None
             try:
@@ -184,4 +196,6 @@ class VideoFile:
             except av.error.FFmpegError:
                 yield "damaged data"
             if packet is None:
+                if self._pipe is not None and self._pipe.late:
+                    yield self._pipe.late
                 return

@@ -1,4 +1,4 @@
-"""A window that shows the marked frames of a live source, where OpenCV has windows and there is a display."""
+"""A window that shows the marked frames, where OpenCV has windows and there is a display."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import cv2
 
 from crackedge.edge_runtime.frame import Frame
-from crackedge.edge_runtime.marking import mark
+from crackedge.edge_runtime.marking import marked
 from crackedge.edge_runtime.records import Record
 from crackedge.edge_runtime.scanner import FrameResult
 
@@ -58,7 +58,7 @@ class WindowSink:
         if not self._works:
             return
         try:
-            cv2.imshow(self.name, cv2.cvtColor(mark(frame.image, result.regions), cv2.COLOR_RGB2BGR))
+            cv2.imshow(self.name, cv2.cvtColor(marked(frame.image, result.regions), cv2.COLOR_RGB2BGR))
             if cv2.waitKey(1) & 0xFF in _QUIT_KEYS:
                 self._on_quit()
         except cv2.error:

@@ -176,9 +176,9 @@ class Network:
 _PIXEL = 1 / 127.5  # scale of an input that stands for -1..1
 
 
-def logit_map_int8() -> bytes:
-    """uint8 (1, 224, 224, 3) to int8 logits (1, 7, 7, 1)."""
-    network = Network([1, _TILE, _TILE, 3], "uint8", (_PIXEL, 128)).pool(_CELL).quantize("int8", (_PIXEL, 0))
+def logit_map_int8(*, cell: int = _CELL) -> bytes:
+    """uint8 (1, 224, 224, 3) to int8 logits (1, 7, 7, 1), or more of smaller cells."""
+    network = Network([1, _TILE, _TILE, 3], "uint8", (_PIXEL, 128)).pool(cell).quantize("int8", (_PIXEL, 0))
     return network.darkness(dense=False, scale=LOGIT_OF_BLACK / 6, to=(2 * LOGIT_OF_BLACK / 254, 0)).flatbuffer()
 
 

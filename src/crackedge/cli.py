@@ -15,6 +15,7 @@ from crackedge.commands.export import export
 from crackedge.commands.info import info
 from crackedge.commands.run import run
 from crackedge.commands.train import train
+from crackedge.commands.tune import tune
 from crackedge.commands.verify import verify
 
 _SETTINGS = {"max_content_width": 110, "help_option_names": ["-h", "--help"]}
@@ -50,7 +51,7 @@ def cli() -> None:
     """
 
 
-for _command in (run, evaluate, calibrate, bench, info, verify, train, export):
+for _command in (run, evaluate, calibrate, bench, tune, info, verify, train, export):
     cli.add_command(_command)
 
 

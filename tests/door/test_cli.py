@@ -410,20 +410,6 @@ def test_evaluate_of_one_class_alone(call: Call, tiny_model: Path, photographs: 
     assert any(line.startswith("boxed") for line in done.out.splitlines())
 
 
-def test_bench_writes_what_it_measured(call: Call, tiny_model: Path, tmp_path: Path) -> None:
-    file = tmp_path / "bench.json"
-    done = call("bench", tiny_model, "--duration", "0.05", "--size", "320x240", "--threads", "1", "--json", file)
-    assert done.code == 0
-    result = json.loads(file.read_text(encoding="utf-8"))
-    assert result["schema"] == 1
-    assert set(result["scenarios"]) == {"tile", "frame", "stream"}
-    assert "p50" in done.out
-    assert all(any(line.startswith(name) for line in done.out.splitlines()) for name in result["scenarios"])
-    only = call("bench", tiny_model, "--duration", "0.05", "--size", "320x240", "--scenario", "tile")
-    assert "tile" in only.out
-    assert not any(line.startswith("stream") for line in only.out.splitlines())
-
-
 def test_info_writes_what_it_says(call: Call, tiny_model: Path, tmp_path: Path) -> None:
     file = tmp_path / "info.json"
     done = call("info", tiny_model, "--no-time", "--json", file)

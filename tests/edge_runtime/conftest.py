@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import http.server
-import threading
-import time
+import subprocess
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, Protocol
@@ -15,6 +14,9 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 import pytest
+
+from crackedge.benchmarks.faulty_camera import FaultyCamera, pictures, stall
+from crackedge.edge_runtime import Frame, FrameResult, Region, ScoreMap
 
 Picture = npt.NDArray[np.uint8]
 
@@ -83,6 +85,22 @@ def write_video(tmp_path: Path) -> WriteVideo:
 
 
 @pytest.fixture
+def spoil() -> Callable[[Path, int], None]:
+    """``spoil(video, number)``: overwrites the data of the picture that is stored at that place."""
+
+    def overwrite(path: Path, number: int) -> None:
+        with av.open(str(path)) as container:
+            packets = [packet for packet in container.demux(video=0) if packet.size]
+            place, size = packets[number].pos, packets[number].size
+        assert place is not None
+        with path.open("r+b") as file:
+            file.seek(place)
+            file.write(b"\xff" * size)
+
+    return overwrite
+
+
+@pytest.fixture
 def photo(tmp_path: Path) -> Callable[..., Path]:
     """Writes a PNG, bright with a black block, or what is given."""
 
@@ -99,52 +117,59 @@ def photo(tmp_path: Path) -> Callable[..., Path]:
     return write
 
 
-class MjpegServer:
-    """A camera on the network: sends so many frames, then stalls or hangs up."""
-
-    def __init__(self, *, frames: int, every_s: float = 0.02, then: str = "stall") -> None:
-        server = self
-
-        class Handler(http.server.BaseHTTPRequestHandler):
-            def do_GET(self) -> None:
-                self.send_response(200)
-                self.send_header("Content-Type", "multipart/x-mixed-replace; boundary=frame")
-                self.end_headers()
-                try:
-                    for number in range(frames):
-                        jpeg = cv2.imencode(".jpg", picture_of(number)[:, :, ::-1])[1].tobytes()
-                        head = f"--frame\r\nContent-Type: image/jpeg\r\nContent-Length: {len(jpeg)}\r\n\r\n"
-                        self.wfile.write(head.encode() + jpeg + b"\r\n")
-                        time.sleep(every_s)
-                    if then == "stall":
-                        server._over.wait(30)
-                except OSError:
-                    return  # the reader has gone
-
-            def log_message(self, format: str, *args: object) -> None: ...  # noqa: A002 - its name
-
-        self._over = threading.Event()
-        self._server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self._server.daemon_threads = True
-        self.url = f"http://user:pw@127.0.0.1:{self._server.server_port}/live.mjpg"
-        self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
-        self._thread.start()
-
-    def close(self) -> None:
-        self._over.set()
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join()
+@pytest.fixture
+def faulty_camera() -> Iterator[Callable[..., FaultyCamera]]:
+    """A camera on the network that plays the acts given, one for each connection."""
+    with ExitStack() as stack:
+        yield lambda *acts: stack.enter_context(FaultyCamera(*acts))
 
 
 @pytest.fixture
-def mjpeg_server() -> Iterator[Callable[..., MjpegServer]]:
-    servers: list[MjpegServer] = []
+def mjpeg_server(faulty_camera: Callable[..., FaultyCamera]) -> Callable[..., FaultyCamera]:
+    """A camera on the network that sends so many frames, then stalls or hangs up."""
 
-    def serve(**options: Any) -> MjpegServer:
-        servers.append(MjpegServer(**options))
-        return servers[-1]
+    def serve(*, frames: int, every_s: float = 0.02, then: str = "stall") -> FaultyCamera:
+        after = stall if then == "stall" else None
+        return faulty_camera(pictures(frames, every_s=every_s, picture=picture_of, then=after))
 
-    yield serve
-    for server in servers:
-        server.close()
+    return serve
+
+
+@pytest.fixture
+def scanned() -> Callable[..., tuple[Frame, FrameResult]]:
+    """Makes a grey frame of 320x256 with so many crack regions, each of two cells, and what its scan gave."""
+
+    def make(index: int = 0, *, cracks: int = 0, time_s: float | None = None, **more: Any) -> tuple[Frame, FrameResult]:
+        image = np.full((256, 320, 3), 128, np.uint8)
+        zeros, starts = np.zeros((1, 1), np.float32), np.zeros(1, np.intp)
+        scores = ScoreMap(np.zeros((8, 10), np.float32), np.zeros((8, 10), np.float32), zeros, zeros, starts, starts)
+        regions = []
+        for number in range(cracks):
+            (row, col), side = (2 * (number // 4), 2 * (number % 4)), 32
+            x0, y0, x1, y1 = col * side, row * side, (col + 2) * side - side // 2, (row + 1) * side
+            ring = ((x0, y0), (x1, y0), (x1, y1), (x0, y1))
+            regions.append(Region((x0, y0, x1, y1), ring, 0.9 - number / 100, ((row, col), (row, col + 1))))
+        best = regions[0].score if regions else 0.0
+        frame = Frame(image, index, index / 10 if time_s is None else time_s, **more)
+        return frame, FrameResult(tuple(regions), scores, best, 320, 256, {"invoke": 1.0})
+
+    return make
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Callable[..., Path]]:
+    """Mounts an empty disk of so many kilobytes; skips where that is not allowed."""
+    with ExitStack() as stack:
+
+        def mount(*, kilobytes: int) -> Path:
+            folder = tmp_path / f"disk-{kilobytes}"
+            folder.mkdir()
+            options = f"size={kilobytes}k"
+            mount = ["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(folder)]
+            done = subprocess.run(mount, capture_output=True, check=False)
+            if done.returncode:
+                pytest.skip("a small disk of one's own takes root, and leave to mount")
+            stack.callback(subprocess.run, ["umount", "--lazy", str(folder)], check=True)
+            return folder
+
+        yield mount

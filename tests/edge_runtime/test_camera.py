@@ -7,13 +7,15 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 
 from crackedge.edge_runtime import LiveSourceError, open_source
+from crackedge.edge_runtime.addresses import Address
 from crackedge.edge_runtime.camera import CameraCapture, _number, open_camera
-from crackedge.edge_runtime.live import Picture
-from crackedge.edge_runtime.sources import Address, SourceOptions, never
+from crackedge.edge_runtime.reader import Picture
+from crackedge.edge_runtime.sources import SourceOptions, never
 
 linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="devices as Linux has them")
 
@@ -80,8 +82,70 @@ def test_a_camera_that_is_unplugged() -> None:
         return opened[-1]  # type: ignore[no-any-return]
 
     address = Address("2", "camera", "camera-2")
-    with open_camera(address, SourceOptions(open_s=1, read_s=0.2), stop=never, open_capture=open_capture) as source:
+    with open_camera(
+        address, SourceOptions(open_s=1, read_s=0.2, give_up_s=0), stop=never, open_capture=open_capture
+    ) as source:
         with pytest.raises(LiveSourceError, match=r"camera 2: no frame for 0.2 s"):
             list(source)
         assert (source.kind, source.live, source.width) == ("camera", True, 8)
     assert opened[0].device == "2"
+
+
+class Driver:
+    """What stands for ``cv2.VideoCapture``: answers that real drivers give, one after the other."""
+
+    def __init__(self, *answers: Any) -> None:
+        self.answers = list(answers)
+
+    def __call__(self, *_: Any) -> Driver:
+        return self
+
+    def isOpened(self) -> bool:
+        return True
+
+    def get(self, _: int) -> float:
+        return 0.0
+
+    def set(self, *_: Any) -> None: ...
+
+    def release(self) -> None: ...
+
+    def read(self) -> Any:
+        answer = self.answers.pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+
+@linux
+@pytest.mark.parametrize("answer", [(False, None), (True, None), (True, np.zeros((0, 0, 3), np.uint8))])
+def test_answers_without_a_picture(answer: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cv2.VideoCapture", Driver(answer, (True, np.full((2, 2, 3), (1, 2, 3), np.uint8))))
+    camera = CameraCapture("/dev/null")
+    assert camera.grab() is None
+    picture = camera.grab()
+    assert picture is not None
+    assert picture()[0, 0].tolist() == [3, 2, 1]
+    camera.close()
+
+
+@linux
+def test_a_driver_that_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cv2.VideoCapture", Driver(cv2.error("(-215:Assertion failed)\n !frame.empty()")))
+    camera = CameraCapture("/dev/null")
+    with pytest.raises(ConnectionError, match=r"OpenCV cannot read it \(\(-215:Assertion failed\) !frame.empty\(\)\)"):
+        camera.grab()
+    camera.close()
+
+
+@linux
+def test_opencv_is_quiet_until_the_last_camera_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+    logging: Any = cv2.utils.logging if hasattr(cv2.utils, "logging") else cv2
+    before = logging.getLogLevel()
+    monkeypatch.setattr("cv2.VideoCapture", Driver())
+    stuck, next_one = CameraCapture("/dev/null"), CameraCapture("/dev/null")
+    stuck.close()
+    stuck.close()
+    assert logging.getLogLevel() == 0
+    next_one.close()
+    assert logging.getLogLevel() == before != 0

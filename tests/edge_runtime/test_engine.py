@@ -13,11 +13,14 @@ from hypothesis import strategies as st
 
 from crackedge.edge_runtime import lattice
 from crackedge.edge_runtime.card import Calibration, ModelCard
-from crackedge.edge_runtime.engine import DenseEngine, TilesEngine, check_image, engine_name, make_engine
+from crackedge.edge_runtime.dense_engine import DenseEngine
+from crackedge.edge_runtime.engine import engine_name, make_engine
 from crackedge.edge_runtime.errors import ModelError, OptionError
+from crackedge.edge_runtime.frame import check_image
 from crackedge.edge_runtime.interpreter import Interpreter
 from crackedge.edge_runtime.model import Model, open_model
 from crackedge.edge_runtime.scoremap import probabilities
+from crackedge.edge_runtime.tiles_engine import TilesEngine
 
 WriteModel = Callable[..., Path]
 

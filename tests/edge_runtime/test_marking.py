@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import time
+import weakref
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
 import cv2
 import numpy as np
 import numpy.typing as npt
@@ -11,7 +16,7 @@ from hypothesis import strategies as st
 
 from crackedge.edge_runtime.card import Calibration, OperatingPoint
 from crackedge.edge_runtime.lattice import CELL, padded_hw
-from crackedge.edge_runtime.marking import count_text, mark
+from crackedge.edge_runtime.marking import count_text, mark, marked
 from crackedge.edge_runtime.regions import Region, find_regions
 from crackedge.edge_runtime.scoremap import score_map
 
@@ -131,3 +136,30 @@ def test_marking_is_the_same_each_time(hw: tuple[int, int], cells: set[tuple[int
 @pytest.mark.parametrize("hw", [(1, 1), (5, 300), (300, 5)])
 def test_tiny_pictures_are_no_trouble(hw: tuple[int, int]) -> None:
     assert mark(grey(hw), regions_of({(0, 0)}, hw)).shape == (*hw, 3)
+
+
+def test_a_frame_is_marked_once_for_all_who_show_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[int] = []
+
+    def slow_mark(image: Any, regions: Any) -> Any:
+        made.append(id(image))
+        time.sleep(0.02)
+        return mark(image, regions)
+
+    monkeypatch.setattr("crackedge.edge_runtime.marking.mark", slow_mark)
+    images, regions = [grey((240, 320)), grey((240, 320))], regions_of({(1, 1)}, (240, 320))
+    with ThreadPoolExecutor(6) as threads:
+        pictures = list(threads.map(lambda number: marked(images[number % 2], regions), range(12)))
+    assert sorted(made) == sorted(map(id, images))
+    assert all(picture is pictures[number % 2] for number, picture in enumerate(pictures))
+    assert (pictures[0] == mark(images[0], regions)).all()
+    assert not pictures[0].flags.writeable
+    assert marked(images[0], []) is not pictures[0], "other regions"
+
+
+def test_a_marked_frame_is_kept_no_longer_than_the_frame() -> None:
+    image = grey((240, 320))
+    picture = weakref.ref(marked(image, []))
+    assert picture() is not None
+    del image
+    assert picture() is None

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from crackedge.edge_runtime import lattice
 from crackedge.edge_runtime.card import Calibration, OperatingPoint
-from crackedge.edge_runtime.regions import Region, find_regions
+from crackedge.edge_runtime.regions import Region, find_regions, highest_score
 from crackedge.edge_runtime.scoremap import ScoreMap, score_map
 
 Cells = set[tuple[int, int]]
@@ -195,6 +195,24 @@ def test_a_score_at_the_threshold_counts() -> None:
     (region,) = find_regions(scores, OperatingPoint(0.7, 0.3), frame_hw=(224, 224))
     assert len(region.cells) == 49
     assert region.score == pytest.approx(0.7)
+
+
+@given(score_maps(), points, st.integers(0, 2**32 - 1))
+def test_cells_that_are_not_allowed_are_taken_off_and_nothing_else(
+    scores: ScoreMap, point: OperatingPoint, seed: int
+) -> None:
+    frame_hw = scores.cell_scores.shape[0] * 32, scores.cell_scores.shape[1] * 32
+    allowed = np.random.default_rng(seed).random(scores.cell_scores.shape) < 0.5
+    found = {cell for r in find_regions(scores, point, frame_hw=frame_hw, allowed=allowed) for cell in r.cells}
+    assert found == {cell for cell in rule(scores, point, frame_hw) if allowed[cell]}
+    windows = [
+        float(scores.window_scores[i, j])
+        for i, y in enumerate(scores.ys // 32)
+        for j, x in enumerate(scores.xs // 32)
+        if allowed[y : y + 7, x : x + 7].any()
+    ]
+    assert highest_score(scores, allowed) == max(windows, default=0.0)
+    assert highest_score(scores) == scores.max_score
 
 
 def test_regions_are_plain_python_numbers() -> None:

@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 
 from crackedge.edge_runtime import OptionError, Scanner, SourceError
-from crackedge.edge_runtime.runner import OutputOptions, run_sources
+from crackedge.edge_runtime.runs import OutputOptions, run_sources
 from crackedge.edge_runtime.stop import StopFlag
 
 FRAMES = 60
@@ -27,13 +27,13 @@ PROGRAM = """
     import sys, time
     from pathlib import Path
     from crackedge.edge_runtime import Scanner
-    from crackedge.edge_runtime.runner import run_sources
+    from crackedge.edge_runtime.runs import run_sources
     from crackedge.edge_runtime.stop import stop_on_signals
     source, model, out = sys.argv[1:]
     class Slow(Scanner):
-        def __call__(self, image):
+        def __call__(self, image, **options):
             time.sleep(0.02)
-            return super().__call__(image)
+            return super().__call__(image, **options)
     with stop_on_signals() as stop:
         outcome = run_sources([source], lambda: Slow(model, threads=1), output=Path(out), stop=stop, resume=True,
                               on_start=lambda start: print(start.next_index, flush=True))
@@ -109,11 +109,11 @@ def interrupted(source: str, scanner: Any, out: Path, *, after: int = 5, **optio
     class Stopping(Scanner):
         calls = 0
 
-        def __call__(self, image: Any) -> Any:
+        def __call__(self, image: Any, **options: Any) -> Any:
             self.calls += 1
             if self.calls == after:
                 stop.ask()
-            return super().__call__(image)
+            return super().__call__(image, **options)
 
     made = scanner()
     return run_sources(

@@ -30,7 +30,8 @@ from crackedge.edge_runtime import (
     open_source,
 )
 from crackedge.edge_runtime.records import frame_record
-from crackedge.edge_runtime.runner import Outcome, OutputOptions, run, run_sources
+from crackedge.edge_runtime.runner import run
+from crackedge.edge_runtime.runs import Outcome, OutputOptions, run_sources
 from crackedge.edge_runtime.sources import SourceOptions
 from crackedge.edge_runtime.stop import StopFlag
 from crackedge.edge_runtime.tally import LostOutput, Progress, Summary
@@ -219,7 +220,7 @@ def test_a_live_source_that_stalls(mjpeg_server: Any, scanner: Any, tmp_path: Pa
         [server.url],
         scanner,
         output=tmp_path / "out",
-        reading=SourceOptions(read_s=0.4),
+        reading=SourceOptions(read_s=0.4, give_up_s=0),
         on_warning=warnings.append,
         on_progress=progress.append,
     )
@@ -321,7 +322,7 @@ PROGRAM = """
     import sys
     from pathlib import Path
     from crackedge.edge_runtime import Scanner
-    from crackedge.edge_runtime.runner import run_sources
+    from crackedge.edge_runtime.runs import run_sources
     from crackedge.edge_runtime.sources import SourceOptions
     from crackedge.edge_runtime.stop import stop_on_signals
     source, model, out = sys.argv[1:]

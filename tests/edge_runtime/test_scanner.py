@@ -97,6 +97,14 @@ def test_the_plan_says_how_it_scans_and_is_plain(tiny_model: Path) -> None:
         "window_threshold": 0.5,
         "cell_threshold": 0.5,
         "threads": 2,
+        "interpreters": 1,
+        "batch": 1,
+        "delegate": None,
+        "area": None,
+        "reuse": False,
+        "target_fps": None,
+        "max_latency_ms": None,
+        "refresh_s": None,
     }
     with Scanner(tiny_model, engine="tiles") as scanner:
         assert (scanner.plan.engine, scanner.plan.stride) == ("tiles", 128)
@@ -144,6 +152,37 @@ def test_options_that_cannot_be_used(
 ) -> None:
     with pytest.raises(error, match=message):
         Scanner(**{"model": tiny_model, **options})
+
+
+@pytest.mark.parametrize("engine", ["tiles", "dense"])
+def test_a_stream_may_change_its_size_at_any_frame(tiny_model: Path, engine: str) -> None:
+    rng = np.random.default_rng(3)
+    with Scanner(tiny_model, engine=engine) as scanner:
+        for size in ((300, 500), (1, 700), (700, 1), (301, 499), (225, 1000), (300, 500)):
+            image = rng.integers(0, 256, (*size, 3), np.uint8)
+            with Scanner(tiny_model, engine=engine) as fresh:
+                expected = fresh(image)
+            found = scanner(image)
+            assert found.regions == expected.regions
+            assert np.array_equal(found.score_map.cell_logits, expected.score_map.cell_logits)
+            assert (found.height, found.width) == size
+
+
+@pytest.mark.parametrize(
+    ("image", "message"),
+    [
+        (np.zeros((300, 300, 3), np.uint16), "type uint16; expected uint8, values 0 to 255"),
+        (np.zeros((300, 300), np.uint16), "type uint16 is grey"),
+        (np.zeros((300, 300, 4), np.uint8), "has four channels"),
+        (np.zeros((300, 0, 3), np.uint8), "is empty"),
+    ],
+)
+@pytest.mark.parametrize("scale", [1.0, 1.5])
+def test_images_of_other_kinds_are_refused_at_any_scale(
+    tiny_model: Path, image: npt.NDArray[Any], message: str, scale: float
+) -> None:
+    with Scanner(tiny_model, scale=scale) as scanner, pytest.raises(OptionError, match=message):
+        scanner(image)
 
 
 def test_what_is_no_image_is_refused(tiny_model: Path) -> None:

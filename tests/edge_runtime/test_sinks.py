@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import select
 import struct
 import subprocess
 import sys
@@ -20,7 +22,8 @@ from hypothesis import strategies as st
 
 from crackedge.edge_runtime import Frame, FrameResult, OutputError, Region, ScoreMap
 from crackedge.edge_runtime.marked_video import HYBRID, VideoSink, whole_length
-from crackedge.edge_runtime.sinks import ImageSink, JsonlSink
+from crackedge.edge_runtime.pictures import ImageSink
+from crackedge.edge_runtime.sinks import JsonlSink
 
 
 def no_cracks(image: Any) -> FrameResult:
@@ -225,25 +228,52 @@ def test_numbers_that_json_does_not_know_are_refused(tmp_path: Path) -> None:
     assert (tmp_path / "r.jsonl").read_bytes() == b""
 
 
-def test_images_of_the_same_name(tmp_path: Path) -> None:
-    with ImageSink(tmp_path / "marked") as sink:
-        for file in ("x/a.jpg", "y/a.jpg", "x/a.png", "x/A.tif", "x/b.jpg"):
-            image = frame_of(0.0).image
-            sink.write(Frame(image, 0, 0.0, file=file), no_cracks(image))
-    assert sorted(path.name for path in (tmp_path / "marked").iterdir()) == [
-        "A-4.jpg",
-        "a-2.jpg",
-        "a-3.jpg",
-        "a.jpg",
-        "b.jpg",
-    ]
+def test_lines_are_added_behind_what_is_there(tmp_path: Path) -> None:
+    path = tmp_path / "r.jsonl"
+    path.write_bytes(b'{"half": ')
+    for resumed in (False, True):
+        with JsonlSink(path, append=True, resumed=resumed) as sink:
+            sink.note({"type": "header"})
+            sink.note({"type": "gap", "number": int(resumed)})
+    assert path.read_text().splitlines() == [
+        '{"half": ', '{"type":"header"}', '{"type":"gap","number":0}', '{"type":"gap","number":1}'
+    ]  # fmt: skip
 
 
-def test_an_image_folder_that_cannot_be_made(tmp_path: Path) -> None:
-    (tmp_path / "marked").write_text("in the way")
-    image = frame_of(0.0).image
-    with ImageSink(tmp_path / "marked") as sink, pytest.raises(OutputError, match="cannot be written"):
-        sink.write(Frame(image, 0, 0.0, file="a.jpg"), no_cracks(image))
+def test_a_file_that_is_removed_meanwhile_is_no_output(tmp_path: Path) -> None:
+    with JsonlSink(tmp_path / "r.jsonl") as sink:
+        sink.note({"type": "header"})
+        (tmp_path / "r.jsonl").unlink()
+        with pytest.raises(OutputError, match="removed meanwhile"):
+            sink.note({"type": "gap"})
+
+
+def test_a_pipe_needs_no_reader_to_be_opened(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with JsonlSink(tmp_path / "pipe") as sink, (tmp_path / "pipe").open("rb") as reader:
+        sink.note({"type": "header"})
+        assert reader.readline() == b'{"type":"header"}\n'
+
+
+@pytest.mark.parametrize("blocking", [True, False])
+def test_stdout_takes_lines_too(blocking: bool) -> None:
+    """And all of them, although whoever made the pipe set it not to block and reads late."""
+    code = f"""
+        import os
+        from crackedge.edge_runtime.sinks import STDOUT, JsonlSink
+        os.set_blocking(1, {blocking})
+        with JsonlSink(STDOUT) as sink:
+            assert sink.name == "stdout"
+            for number in range(300):
+                sink.note({{"type": "gap", "number": number, "pad": "x" * 1000}})
+    """
+    process = subprocess.Popen([sys.executable, "-c", textwrap.dedent(code)], stdout=subprocess.PIPE)
+    assert process.stdout is not None
+    assert select.select([process.stdout], [], [], 30)[0]
+    numbers = [json.loads(line)["number"] for line in process.stdout]
+    assert process.wait(30) == 0
+    assert numbers == list(range(300))
+    process.stdout.close()
 
 
 def test_an_encoder_without_frames_leaves_nothing(tmp_path: Path) -> None:

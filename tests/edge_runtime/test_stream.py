@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import socket
 import threading
@@ -10,9 +11,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import av
 import pytest
 
-from crackedge.edge_runtime import Frame, LiveSourceError, SourceError, open_source
+from crackedge.benchmarks.faulty_camera import FaultyCamera, pictures
+from crackedge.edge_runtime import Frame, LiveSourceError, Scanner, SourceError, open_source
+from crackedge.edge_runtime.runs import run_sources
 from crackedge.edge_runtime.sources import SourceOptions
 
 
@@ -20,7 +24,7 @@ def test_a_stream_of_jpegs_that_stalls(mjpeg_server: Callable[..., Any]) -> None
     server = mjpeg_server(frames=5, then="stall")
     frames: list[Frame] = []
     started_s = time.monotonic()
-    with open_source(server.url, SourceOptions(open_s=5, read_s=0.4)) as source:
+    with open_source(server.url, SourceOptions(open_s=5, read_s=0.4, give_up_s=0)) as source:
         with pytest.raises(LiveSourceError, match=r"no frame for 0.4 s") as raised:
             frames.extend(source)
         assert source.live
@@ -36,10 +40,46 @@ def test_a_stream_of_jpegs_that_stalls(mjpeg_server: Callable[..., Any]) -> None
 def test_a_stream_that_hangs_up(mjpeg_server: Callable[..., Any]) -> None:
     server = mjpeg_server(frames=4, then="end")
     with (
-        open_source(server.url, SourceOptions(read_s=5)) as source,
+        open_source(server.url, SourceOptions(read_s=5, give_up_s=0)) as source,
         pytest.raises(LiveSourceError, match="the stream ended after"),
     ):
         list(source)
+
+
+def test_a_run_goes_on_where_a_camera_comes_back_larger(
+    faulty_camera: Callable[..., FaultyCamera], tiny_model: Path, tmp_path: Path
+) -> None:
+    """One results.jsonl with the gap between the sizes, a video for each size, in step with it."""
+    camera = faulty_camera(pictures(8), pictures(size_wh=(192, 128)))
+    said: list[str] = []
+    outcome = run_sources(
+        [camera.url],
+        lambda: Scanner(tiny_model, threads=1),
+        output=tmp_path / "out",
+        reading=SourceOptions(give_up_s=30),
+        max_frames=20,
+        on_warning=said.append,
+    )
+    assert outcome.exit_code() == 0
+    lines = [json.loads(line) for line in (tmp_path / "out" / "results.jsonl").read_text().splitlines()]
+    kinds = [line["type"] for line in lines]
+    gap = kinds.index("gap")
+    assert kinds.count("gap") == 1
+    assert [frame["width"] for frame in lines[1:gap]] == [96] * (gap - 1)
+    assert {frame["width"] for frame in lines[gap + 1 : -1]} == {192}
+    assert lines[gap]["before_index"] == lines[gap + 1]["index"] == gap - 1
+    assert lines[gap]["seconds"] == pytest.approx(lines[gap + 1]["time_s"] - lines[gap - 1]["time_s"], abs=1e-5)
+    assert (lines[-1]["reason"], lines[-1]["frames"]) == ("max-frames", 20)
+    lost, back = (text for text in said if text.startswith("http://"))
+    assert lost.endswith(f"the stream ended after {gap - 1} frames; waiting for it to come back")
+    assert "the stream ended at" in back
+    assert "s missing" in back
+    times_s = []
+    for name, width in (("marked.mp4", 96), ("marked-2.mp4", 192)):
+        with av.open(str(tmp_path / "out" / name)) as video:
+            assert video.streams.video[0].width == width
+            times_s += [float(picture.time or 0) for picture in video.decode(video=0)]
+    assert times_s == pytest.approx([line["time_s"] for line in lines if line["type"] == "frame"], abs=1e-4)
 
 
 def test_a_stream_that_never_begins(mjpeg_server: Callable[..., Any]) -> None:
@@ -111,7 +151,7 @@ def test_a_pipe_that_stalls(tmp_path: Path, write_video: Any) -> None:
     thread.start()
     try:
         with (
-            open_source(pipe, SourceOptions(read_s=0.3)) as source,
+            open_source(pipe, SourceOptions(read_s=0.3, give_up_s=0)) as source,
             pytest.raises(LiveSourceError, match=r"no frame for 0.3 s"),
         ):
             list(source)
@@ -122,7 +162,10 @@ def test_a_pipe_that_stalls(tmp_path: Path, write_video: Any) -> None:
 
 def test_readers_that_are_left_behind_end_some_time(mjpeg_server: Callable[..., Any]) -> None:
     server = mjpeg_server(frames=6, then="stall")
-    with open_source(server.url, SourceOptions(open_s=0.5, read_s=0.2)) as source, pytest.raises(LiveSourceError):
+    with (
+        open_source(server.url, SourceOptions(open_s=0.5, read_s=0.2, give_up_s=0)) as source,
+        pytest.raises(LiveSourceError),
+    ):
         list(source)
     (reader,) = [thread for thread in threading.enumerate() if thread.name == f"reader of {source.name}"]
     reader.join(10)

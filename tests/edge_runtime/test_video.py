@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,8 @@ import numpy as np
 import pytest
 
 from crackedge.edge_runtime import SourceError, open_source
+from crackedge.edge_runtime.pipe import RawVideo
+from crackedge.edge_runtime.sources import SourceOptions
 
 VIDEOS = Path(__file__).resolve().parents[2] / ".." / "shared" / "data" / "videos"
 ONE = 1 << 16
@@ -89,15 +92,9 @@ def test_a_file_that_is_cut_off_gives_what_it_has(write_video: Any) -> None:
     assert gap.seconds == pytest.approx(6.0 - frames[-1].time_s - 0.1, abs=0.02)
 
 
-def test_damage_in_the_middle_is_a_gap(write_video: Any) -> None:
+def test_damage_in_the_middle_is_a_gap(write_video: Any, spoil: Callable[[Path, int], None]) -> None:
     path = write_video(frames=40, movflags="faststart")
-    with av.open(str(path)) as container:
-        packets = [packet for packet in container.demux(video=0) if packet.size]
-        place, size = packets[20].pos, packets[20].size
-    data = bytearray(path.read_bytes())
-    assert place is not None
-    data[place : place + size] = b"\xff" * size
-    path.write_bytes(data)
+    spoil(path, 20)
     with open_source(path) as source:
         frames = list(source)
     assert 35 <= len(frames) < 40
@@ -136,6 +133,39 @@ def test_a_video_without_frames(write_video: Any) -> None:
     path.write_bytes(data)
     with open_source(path) as source, pytest.raises(SourceError, match="not one frame"):
         list(source)
+
+
+@pytest.mark.parametrize("claimed", [1, 5, 4000])
+def test_a_header_with_a_wrong_frame_count_is_not_believed(claimed: int, write_video: Any) -> None:
+    path = write_video("clip.avi", frames=12, codec="mjpeg")
+    data = bytearray(path.read_bytes())
+    for place in (data.find(b"avih") + 24, data.find(b"strh") + 40):  # dwTotalFrames, dwLength
+        assert data[place : place + 4] == struct.pack("<I", 12)
+        data[place : place + 4] = struct.pack("<I", claimed)
+    path.write_bytes(data)
+    with open_source(path) as source:
+        assert source.frame_count == claimed, "an estimate"
+        assert [frame.index for frame in source] == list(range(12))
+    with open_source(path, SourceOptions(start_s=0.5, every=3)) as source:
+        assert [frame.index for frame in source] == [5, 8, 11]
+
+
+def test_files_are_read_again_from_their_beginning(write_video: Any) -> None:
+    for name in ("clip.mp4", "clip.h264"):
+        with open_source(write_video(name, frames=7)) as source:
+            first, second = list(source), list(source)
+        assert [frame.time_s for frame in first] == [frame.time_s for frame in second]
+        assert all(np.array_equal(one.image, other.image) for one, other in zip(first, second, strict=True))
+
+
+def test_bare_pixels_in_a_file(tmp_path: Path) -> None:
+    (tmp_path / "clip.yuv").write_bytes(bytes(range(64)) * 36 * 3)
+    options = SourceOptions(raw=RawVideo(48, 32, "nv12"), fps=4.0, start_s=0.25)
+    with open_source(tmp_path / "clip.yuv", options) as source:
+        assert [(frame.index, frame.time_s, frame.image.shape) for frame in source] == [
+            (1, 0.25, (32, 48, 3)),
+            (2, 0.5, (32, 48, 3)),
+        ]
 
 
 def test_sound_alone_is_no_video(tmp_path: Path) -> None:

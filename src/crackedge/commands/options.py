@@ -51,10 +51,15 @@ def cardless_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def json_option(help_text: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """``--json``: a file that can be written, which is looked at before the work begins."""
+    """``--json``; see :func:`output_file_option`."""
+    return output_file_option("--json", "json_file", help_text)
+
+
+def output_file_option(flag: str, parameter: str, help_text: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """A file that can be written, which is looked at before the work begins."""
     return click.option(
-        "--json",
-        "json_file",
+        flag,
+        parameter,
         type=click.Path(dir_okay=False, path_type=Path),
         callback=lambda _, __, file: _writable(file),
         help=help_text,
@@ -65,7 +70,12 @@ def open_given_model(options: dict[str, Any]) -> Model:
     """The model that a command's options name."""
     from crackedge.edge_runtime.model import open_model
 
-    return open_model(options["model"], input_range=options["input_range"], crack_index=options["crack_index"])
+    return open_model(
+        options["model"],
+        input_range=options["input_range"],
+        crack_index=options["crack_index"],
+        delegate=options.get("delegate"),
+    )
 
 
 def _writable(file: Path | None) -> Path | None:

@@ -8,24 +8,24 @@ from typing import Any
 import click
 
 from crackedge.commands.options import cardless_options, engine_options, model_option, open_given_model
+from crackedge.commands.scan_options import scan_options, scanner_options
+from crackedge.commands.sink_options import given_rotation, sink_options, take_stdout
+from crackedge.commands.source_options import given_area, given_reading, source_options
 from crackedge.commands.terminal import StatusLine, count
 
 
 @click.command()
 @click.argument("sources", nargs=-1)
-@click.option(
-    "--camera", type=click.IntRange(0), multiple=True, help="Number of a camera; same as the number as SOURCE."
-)
+@source_options
 @click.option(
     "--output", "-o", type=click.Path(path_type=Path), help="Folder for the results [default: runs/SOURCE-DATE]."
 )
 @model_option
 @engine_options
-@click.option("--stride", type=int, help="Pixels between windows, a multiple of 32 [default: dense 32, tiles 128].")
-@click.option("--threshold", type=float, help="Probability from which a window is cracked, in place of the card's.")
-@click.option("--operating-point", help="Named thresholds of the card: balanced, high-recall, high-precision.")
+@scan_options
 @click.option("--max-frames", type=click.IntRange(1), help="Stop after so many frames of each source.")
 @click.option("--resume", is_flag=True, help="Go on where an interrupted run into the same -o stopped.")
+@sink_options
 @click.option("--scores", is_flag=True, help="Write the scores of all windows to results.jsonl too.")
 @click.option("--no-video", is_flag=True, help="Write no marked video or images.")
 @click.option("--no-window", is_flag=True, help="Show no window, even where there could be one.")
@@ -35,14 +35,19 @@ from crackedge.commands.terminal import StatusLine, count
 def run(sources: tuple[str, ...], camera: tuple[int, ...], output: Path | None, **options: Any) -> int:
     """Mark the cracks of videos, photographs, cameras, streams.
 
-    SOURCE is a video, an image, a folder or glob of them, a camera's number, an rtsp://, http:// or udp:// address, or
-    scene: for a synthetic flight. Results: results.jsonl and marked.mp4 (or marked/ for photographs).
+    SOURCE is a video, an image, a folder or glob of them, a camera's number, an rtsp://, http:// or udp:// address,
+    csi://0, picamera://0, gst:PIPELINE, - for a video on stdin, or scene: for a synthetic flight. Results:
+    results.jsonl and marked.mp4 (or marked/ for photographs).
 
     \b
     crackedge run inspection.mp4 -o out/
     crackedge run photos/ --operating-point high-recall
-    crackedge run --camera 0
+    crackedge run --camera 0 --size 1280x720 --rotate 180
+    crackedge run inspection.mp4 --start 1:30 --every 0.5s
+    ffmpeg -i rtsp://10.0.0.5/cam -f mjpeg - | crackedge run -
     crackedge run inspection.mp4 -o out/ --resume
+    crackedge run --camera 0 --serve 8000 --max-latency-ms 200
+    crackedge run --camera 0 --sink mqtt://10.0.0.5/bridge/cracks --sink crops:evidence/ --keep-mb 2000
 
     Exit codes: 0 done, 1 failed, 2 wrong use, 3 live source absent or lost, 4 an output was lost, 10 cracks found
     (--fail-on-crack), 128 + n ended by signal n.
@@ -50,24 +55,24 @@ def run(sources: tuple[str, ...], camera: tuple[int, ...], output: Path | None, 
     texts = [*sources, *(str(number) for number in camera)]
     if not texts:
         raise click.UsageError("no source: give a video, a folder, a camera's number, or an address")
-    from crackedge.edge_runtime.runner import OutputOptions, Start, run_sources
+    from crackedge.edge_runtime.runs import OutputOptions, Start, run_sources
     from crackedge.edge_runtime.scanner import Scanner
     from crackedge.edge_runtime.stop import stop_on_signals
+    from crackedge.edge_runtime.tuning import way_text
+
+    reading, area = given_reading(options), given_area(options)
 
     def open_scanner() -> Scanner:
-        return Scanner(
-            open_given_model(options),
-            engine=options["engine"],
-            stride=options["stride"],
-            threshold=options["threshold"],
-            operating_point=options["operating_point"],
-            threads=options["threads"],
-        )
+        return Scanner(open_given_model(options), area=area, **scanner_options(options))
 
     def on_start(start: Start) -> None:
-        plan = start.scanner.plan
+        plan, tuning = start.scanner.plan, start.scanner.tuning
+        if tuning is not None and tuning.measured:
+            line.say(f"tuned to this device: {way_text(tuning.way, tuning.engine)}; `crackedge tune` takes more time")
         if start.next_index:
             line.say(f"{start.source.uri}: going on at frame {start.next_index}")
+        if start.view_url:
+            line.say(f"live view: {start.view_url}")
         line.say(
             f"{start.source.uri}: model {start.scanner.model.name}, engine {plan.engine}, stride {plan.stride}, "
             f"threshold {plan.window_threshold:.2f}, {plan.runtime}, {count(plan.threads, 'thread')}"
@@ -78,11 +83,16 @@ def run(sources: tuple[str, ...], camera: tuple[int, ...], output: Path | None, 
             texts,
             open_scanner,
             output=output,
+            reading=reading,
             outputs=OutputOptions(
                 scores=options["scores"],
                 video=not options["no_video"],
                 preset=options["preset"],
                 window=not options["no_window"],
+                sinks=options["sinks"],
+                rotation=given_rotation(options),
+                serve=options["serve"],
+                serve_token=options["serve_token"],
             ),
             max_frames=options["max_frames"],
             resume=options["resume"],
@@ -95,6 +105,7 @@ def run(sources: tuple[str, ...], camera: tuple[int, ...], output: Path | None, 
         where = outcome.folder / (summary.part or "")
         click.echo(
             f"{where}: {count(summary.frames, 'frame')}, {summary.cracked_frames} with cracks, "
-            f"{summary.fps:.1f} frames/s{'' if summary.reason == 'end' else f', {summary.reason}'}"
+            f"{summary.fps:.1f} frames/s{'' if summary.reason == 'end' else f', {summary.reason}'}",
+            err=take_stdout(options),
         )
     return outcome.exit_code(fail_on_crack=options["fail_on_crack"])

@@ -74,22 +74,27 @@ def stamp() -> str:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write what a command found out.
+    """Write what a command found out; see :func:`write_text`."""
+    write_text(path, json.dumps(value, indent=1, ensure_ascii=False) + "\n")
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a file that a command was asked for.
 
     Raises:
-        OutputError: the file cannot be written.
+        OutputError: it cannot be written.
     """
     try:
-        path.write_text(json.dumps(value, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        path.write_text(text, encoding="utf-8")
     except OSError as error:
         raise unwritable(path, error.strerror or str(error)) from error
 
 
 def unwritable(path: Path, reason: str) -> Exception:
-    """The error for a ``--json`` that cannot be written."""
+    """The error for a file that cannot be written."""
     from crackedge.edge_runtime.errors import OutputError
 
-    return OutputError(f"{path}: cannot be written ({reason}); give another --json")
+    return OutputError(f"{path}: cannot be written ({reason}); give another file")
 
 
 def _columns() -> int:

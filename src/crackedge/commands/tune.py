@@ -1,0 +1,29 @@
+"""``crackedge tune``."""
+
+from __future__ import annotations
+
+import click
+
+from crackedge.commands.scan_options import delegate_option
+
+
+@click.command()
+@click.argument("model", default="nano")
+@click.option("--engine", type=click.Choice(["auto", "tiles", "dense"]), default="auto", show_default=True)
+@click.option("--seconds", type=click.FloatRange(0, min_open=True), default=10.0, show_default=True, help="To measure.")
+@delegate_option
+def tune(model: str, engine: str, seconds: float, delegate: str | None) -> None:
+    """Find the fastest way to run a model on this device, and keep it for `crackedge run`.
+
+    Threads, interpreters side by side and tiles at once are tuned, never what results depend on. The choice stands in
+    the user's cache folder, by model, device and interpreter.
+
+    \b
+    crackedge tune
+    crackedge tune mine.tflite --engine tiles --seconds 30
+    """
+    from crackedge.edge_runtime.model import open_model
+    from crackedge.edge_runtime.tuning import format_tuning
+    from crackedge.edge_runtime.tuning import tune as tune_model
+
+    click.echo(format_tuning(tune_model(open_model(model, delegate=delegate), engine=engine, seconds=seconds)))
