@@ -25,12 +25,12 @@ import av.error
 import click
 
 from crackedge.benchmarks.machine import describe_machine
+from crackedge.benchmarks.program import PROOF_FAILED, errors_in_a_line, write_figures
 from crackedge.benchmarks.table import aligned
 
 SCHEMA = 1
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGKILL)
 TIMES = 20
-PROOF_FAILED = 5  # exit code
 
 _FRAMES = 150
 _SOURCE = f"scene:concrete?seed=5&frames={_FRAMES}&size=640x480"
@@ -206,9 +206,9 @@ def _bare(record: dict[str, Any]) -> dict[str, Any]:
 @click.option("--json", "json_path", type=click.Path(path_type=Path), help="Write every run there.")
 def main(times: int, json_path: Path | None) -> None:
     """Run and print."""
-    result = kills(times)
-    if json_path is not None:
-        json_path.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    with errors_in_a_line():
+        result = kills(times)
+        write_figures(json_path, result)
     click.echo(format_kills(result))
     if any(one["faults"] for one in result["kills"]):
         sys.exit(PROOF_FAILED)

@@ -8,7 +8,6 @@ from the polyline to the cell's square. A doubtful line makes cells near, but ne
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -20,16 +19,16 @@ import numpy as np
 
 from crackedge.benchmarks.marks import FrameMarks, read_marks
 from crackedge.benchmarks.polylines import REFERENCE, Floats, FrameCracks, read_polylines, sampled
+from crackedge.benchmarks.program import PROOF_FAILED, errors_in_a_line, write_figures
 from crackedge.benchmarks.table import aligned
 from crackedge.edge_runtime import lattice
-from crackedge.edge_runtime.errors import CrackedgeError, DataError
+from crackedge.edge_runtime.errors import DataError
 
 SCHEMA = 1
 NEAR_PX = 64
 ENOUGH = 0.6  # of a frame's length of crack
 TARGET_FRAMES = 0.95  # with enough of it, at least
 TARGET_FAR = 0.1  # of the marked cells, at most
-PROOF_FAILED = 5  # exit code
 
 _ROUNDING = 1e-9
 
@@ -135,13 +134,9 @@ def format_comparison(result: dict[str, Any]) -> str:
 @click.option("--check", is_flag=True, help="Exit 5 when a target is missed.")
 def main(results: Path, polylines: Path, video: str | None, json_path: Path | None, check: bool) -> None:
     """Run the comparison and print it."""
-    try:
+    with errors_in_a_line():
         result = compare(results, polylines=polylines, video=video)
-        if json_path is not None:
-            json_path.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
-    except (CrackedgeError, OSError) as error:
-        click.echo(f"Error: {error}", err=True)
-        sys.exit(1)
+        write_figures(json_path, result)
     click.echo(format_comparison(result))
     if check and not result["targets_met"]:
         click.echo("Error: a target is missed", err=True)

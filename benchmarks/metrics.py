@@ -6,7 +6,6 @@ A score at or above a threshold says crack. A figure that a set cannot give (AUC
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -115,55 +114,6 @@ def calibration_error(scores: Scores, labels: Labels, *, bins: int = ECE_BINS) -
     index = np.minimum((scores * bins).astype(np.intp), bins - 1)
     gap = np.bincount(index, weights=scores - labels, minlength=bins)
     return float(np.abs(gap).sum() / scores.size)
-
-
-def bootstrap_interval(
-    figure: Callable[[Scores, Labels], float | None],
-    scores: Scores,
-    labels: Labels,
-    *,
-    groups: npt.NDArray[np.generic] | None = None,
-    rounds: int = 1000,
-    confidence: float = 0.95,
-    seed: int = 0,
-) -> tuple[float, float] | None:
-    """Percentile bootstrap interval of a figure; the same for the same seed.
-
-    Args:
-        figure: such as :func:`auc`; rounds in which it is None do not count.
-        scores: (N,).
-        labels: (N,).
-        groups: (N,) what is drawn together, such as the photo of each window: windows of one photo are not independent.
-            None draws every item for itself.
-        rounds: how many resamples.
-        confidence: share of the resamples inside the interval.
-        seed: of the resampling.
-
-    Returns:
-        Lower and upper end, or None where the figure was defined in fewer than half of the rounds.
-    """
-    scores, labels = _checked(scores, labels)
-    if not scores.size:
-        return None
-    if groups is None:
-        members = [np.array([index]) for index in range(scores.size)]
-    else:
-        _, group = np.unique(groups, return_inverse=True)
-        order = np.argsort(group, kind="stable")
-        members = np.split(order, np.cumsum(np.bincount(group))[:-1])
-    random = np.random.default_rng(seed)
-    figures: list[float] = []
-    for _ in range(rounds):
-        drawn = random.integers(0, len(members), len(members))
-        index = drawn if groups is None else np.concatenate([members[d] for d in drawn])
-        value = figure(scores[index], labels[index])
-        if value is not None:
-            figures.append(value)
-    if 2 * len(figures) < rounds:
-        return None
-    tail = 50 * (1 - confidence)
-    low, high = np.percentile(figures, [tail, 100 - tail])
-    return float(low), float(high)
 
 
 def summary(scores: Scores, labels: Labels, *, threshold: float) -> dict[str, float | int | dict[str, int] | None]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import re
+import statistics
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -17,11 +18,14 @@ from typing import Any
 
 import click
 
-from crackedge.edge_runtime.errors import CrackedgeError, DataError
+from crackedge.benchmarks.bench_report import figures_table
+from crackedge.benchmarks.peers.target import spread_text
+from crackedge.benchmarks.program import PROOF_FAILED, errors_in_a_line
+from crackedge.benchmarks.soak import format_soak
+from crackedge.edge_runtime.errors import DataError
 from crackedge.edge_runtime.model import open_model, shipped_models
 
 REFERENCE = Path(__file__).parent / "reference"
-PROOF_FAILED = 5  # exit code
 
 _PLACE = re.compile(r"(<!-- table: (?P<name>[\w-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
@@ -60,29 +64,61 @@ def scenes() -> str:
     return _markdown(["surface", *_FIGURE_NAMES], rows)
 
 
-def one_pass() -> str:
-    """One pass against the tile loop."""
-    result = _reference("one_pass.json")
-    rows = [[way, str(one["windows"]), f"{one['median_ms']:.1f}"] for way, one in result["ways"].items()]
-    ratio = result["ratio"]
-    return (
-        _markdown(["way", "windows", "median ms"], rows)
-        + f"\n\nOne pass is **{ratio['median']:.1f} times** as fast (rounds: {ratio['min']:.1f} to {ratio['max']:.1f}; "
-        f"{result['rounds']} rounds, {result['threads']} threads, {result['runtime']}, {_machine(result)})."
+def peers() -> str:
+    """One frame in memory: the scan beside other ways to do it."""
+    names = ("naive", "naive-32", "supervision", "sahi", "interpreter", "openvino-nano", "openvino-base")
+    return _compared(names)
+
+
+def runs() -> str:
+    """Whole runs over a video beside scripts, and from process start to the first result."""
+    return _compared(("run", "run-no-video", "run-libraries", "overlap", "cold-start"))
+
+
+def growth() -> str:
+    """How the cost of a frame grows with its size, the threads and the distance between windows."""
+    part = _measured("growth")
+    if part is None:
+        return "*Not measured.*"
+    threads = sorted({one["threads"] for one in part["by_size"]})
+    sizes: dict[str, list[str]] = {}
+    for one in part["by_size"]:
+        sizes.setdefault(f"{one['width']}x{one['height']}", []).append(f"{one['median_ms']:.1f}")
+    strides: dict[str, list[str]] = {}
+    for one in part["by_stride"]:
+        strides.setdefault(f"{one['stride']} px", []).append(f"{one['median_ms']:.1f}")
+    engines = list(dict.fromkeys(one["engine"] for one in part["by_stride"]))
+    by_size = _markdown(
+        ["frame", *(f"{count} thread{'' if count == 1 else 's'}, ms" for count in threads)],
+        [[size, *figures] for size, figures in sizes.items()],
     )
+    by_stride = _markdown(
+        [f"stride, {part['input']['width']}x{part['input']['height']}", *(f"{engine}, ms" for engine in engines)],
+        [[stride, *figures] for stride, figures in strides.items()],
+    )
+    plot = "![Milliseconds a frame by its megapixels](benchmarks/reference/peers_growth.svg)"
+    return f"{by_size}\n\n{by_stride}\n\n{plot}\n\nMedians of {part['rounds']} rounds, {_machine(part)}."
 
 
 def bench() -> str:
-    """Latency of the default model."""
-    result = _reference("bench.json")
-    rows = []
-    for scenario, one in result["scenarios"].items():
-        figures = one["ms"]
-        rows.append([scenario, str(figures["n"]), *(f"{figures[key]:.1f}" for key in ("p50", "p90", "p99"))])
-    return (
-        _markdown(["scenario", "n", "p50 ms", "p90 ms", "p99 ms"], rows)
-        + f"\n\n{_machine(result)}, {result['plan']['runtime']}."
-    )
+    """Latency on each machine that has a reference file, ``bench_FINGERPRINT.json``: a table and what it was."""
+    parts: list[str] = []
+    for path in sorted(REFERENCE.glob("bench_*.json")):
+        result = _reference(path.name)
+        if path.stem != (name := f"bench_{result['machine']['fingerprint']}"):
+            raise DataError(f"{path}: was measured on another machine than its name says; rename it to {name}.json")
+        header, figures = figures_table(result)
+        rows = [[f"`{result['model']['name']}`", *(str(cell) for cell in row)] for row in figures]
+        plan, given, warnings = result["plan"], result["input"], result["warnings"]
+        parts += [
+            _markdown(["model", *header], rows),
+            f"{_machine(result)}, {plan['engine']}, {plan['threads']} threads, {plan['runtime']}, "
+            f"{given['width']}x{given['height']}, {result['restarts']} processes."
+            + "".join(f" Warning: {warning}." for warning in warnings),
+        ]
+    if not parts:
+        raise DataError(f"{REFERENCE}: no bench_*.json; crackedge bench --json writes one")
+    return "\n\n".join(parts)
 
 
 def variants() -> str:
@@ -128,13 +164,45 @@ def localisation() -> str:
     return _markdown(header, rows)
 
 
+def faults() -> str:
+    """Faults of live sources, provoked and survived."""
+    result = _reference("faults.json")
+    names = ["source", "fault", "due", "provoked", "survived"]
+    rows = []
+    for row in result["faults"]:
+        silences_s = statistics.median(row["silence_s"]), max(row["silence_s"])
+        rows.append([*(str(row[name]) for name in names), *(f"{seconds:.1f}" for seconds in silences_s)])
+    return f"{_markdown([*names, 'median s', 'longest s'], rows)}\n\n{_machine(result)}."
+
+
+def soak() -> str:
+    """A long run at camera pace."""
+    result = _reference("soak.json")
+    rows = []
+    for key, name, unit in (
+        ("resident_kib", "memory, MiB", 1024),
+        ("threads", "threads", 1),
+        ("open_files", "files", 1),
+    ):
+        one = result[key]
+        change, low, high = (60 * one["per_minute"][end] / unit for end in ("per_minute", "low", "high"))
+        levels = (f"{one[level] / unit:.0f}" for level in ("median", "max"))
+        rows.append([name, *levels, f"{change:+.1f} ({low:+.1f} to {high:+.1f})"])
+    header = ["", "median", "most", "change in an hour (95 % interval)"]
+    return f"{_markdown(header, rows)}\n\n{format_soak(result).splitlines()[0]}; {_machine(result)}."
+
+
 TABLES: dict[str, Callable[[], str]] = {
     "accuracy": accuracy,
     "scenes": scenes,
-    "one-pass": one_pass,
+    "peers": peers,
+    "runs": runs,
+    "growth": growth,
     "bench": bench,
     "variants": variants,
     "localisation": localisation,
+    "faults": faults,
+    "soak": soak,
 }
 
 _FIGURE_NAMES = ("crack + sound", "accuracy", "recall", "false positives", "AUC")
@@ -157,9 +225,36 @@ def _reference(name: str) -> dict[str, Any]:
     return found
 
 
+def _measured(name: str) -> dict[str, Any] | None:
+    """A part of :mod:`crackedge.benchmarks.peers`; None where it was not measured."""
+    file = f"peers_{name.replace('-', '_')}.json"
+    return _reference(file) if (REFERENCE / file).exists() else None
+
+
+def _compared(names: Sequence[str]) -> str:
+    """What was compared in some parts, and on which machine."""
+    rows: list[list[str]] = []
+    notes: list[str] = []
+    for name in names:
+        part = _measured(name)
+        if part is None:
+            rows.append([name, "*not measured*", "", "", "", ""])
+            continue
+        for one in part["targets"]:
+            over, _, under = one["what"].partition(" / ")
+            figures = [f"{part['ways'][way]['median_ms']:.1f}" if way in part["ways"] else "" for way in (over, under)]
+            shown = f"{one['median']:.0f} ms" if one["unit"] == "ms" else f"**{one['median']:.2f}**"
+            rows.append([name, one["what"], *figures, shown, f"{spread_text(one)}; {one['rounds']} rounds"])
+        rows += [[name, what, "", "", "*not measured*", reason] for what, reason in part.get("skipped", {}).items()]
+        notes.append(f"{part['threads']} threads, {_machine(part)}")
+    header = ["part", "a / b", "a, ms", "b, ms", "times as long", "95 % interval of the median"]
+    return "\n\n".join([_markdown(header, rows), *(f"{note}." for note in dict.fromkeys(notes))])
+
+
 def _machine(result: dict[str, Any]) -> str:
     machine = result["machine"]
-    return f"{machine['cpu']}, {machine['cores_usable']} cores"
+    vectors = machine.get("vector_instructions")
+    return f"{machine['cpu']}{f' with {vectors}' if vectors else ''}, {machine['cores_usable']} cores"
 
 
 def _markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -173,11 +268,8 @@ def _markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 def main(readme: Path, check: bool) -> None:
     """Rewrite, or compare."""
     before = readme.read_text(encoding="utf-8")
-    try:
+    with errors_in_a_line():
         after = rewrite(before)
-    except CrackedgeError as error:
-        click.echo(f"Error: {error}", err=True)
-        sys.exit(1)
     if check and after != before:
         click.echo(f"{readme}: its tables are out of date; python -m crackedge.benchmarks.readme {readme}", err=True)
         sys.exit(PROOF_FAILED)

@@ -7,8 +7,6 @@ For each surface, flights over several structures are rendered to images and mas
 
 from __future__ import annotations
 
-import json
-import sys
 import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -19,7 +17,7 @@ import cv2
 
 from crackedge.benchmarks.data_sets import find_sets
 from crackedge.benchmarks.evaluation import evaluate, format_evaluation
-from crackedge.edge_runtime.errors import CrackedgeError
+from crackedge.benchmarks.program import errors_in_a_line, write_figures
 from crackedge.edge_runtime.model import DEFAULT_MODEL, Model, open_model
 from crackedge.edge_runtime.scenes import parse_scene
 
@@ -85,15 +83,11 @@ def _save(path: Path, pixels: Any) -> None:
 @click.option("--json", "json_path", type=click.Path(path_type=Path), help="Write the figures there.")
 def main(model: str, engine: str, json_path: Path | None) -> None:
     """Render, evaluate, print."""
-    try:
+    with errors_in_a_line():
         result = measure(open_model(model), engine=engine, progress=lambda stage: click.echo(f"{stage} ...", err=True))
-        if json_path is not None:
-            for one in result["sets"].values():
-                del one["items"]  # the scenes can be rendered again
-            json_path.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
-    except (CrackedgeError, OSError) as error:
-        click.echo(f"Error: {error}", err=True)
-        sys.exit(1)
+        for one in result["sets"].values():
+            del one["items"]  # the scenes can be rendered again
+        write_figures(json_path, result)
     click.echo(format_evaluation(result))
 
 

@@ -17,7 +17,7 @@ def aligned(header: Sequence[str], rows: Sequence[Sequence[Figure]], *, digits: 
     """
     texts = [[text(figure, digits=digits) for figure in row] for row in rows]
     widths = [max(len(name), *(len(row[i]) for row in texts), 0) for i, name in enumerate(header)]
-    to_left = [all(isinstance(row[i], str | None) for row in rows) for i in range(len(header))]
+    to_left = [not any(_is_number(row[i]) for row in rows) for i in range(len(header))]
     lines = [
         "  ".join(cell.ljust(w) if left else cell.rjust(w) for cell, w, left in zip(row, widths, to_left, strict=True))
         for row in [list(header), *texts]
@@ -30,3 +30,9 @@ def text(figure: Figure, *, digits: int = 3) -> str:
     if figure is None:
         return "-"
     return f"{figure:.{digits}f}" if isinstance(figure, float) else str(figure)
+
+
+def _is_number(figure: Figure) -> bool:
+    if isinstance(figure, str):
+        return figure.lstrip("-").replace(".", "", 1).isdecimal()
+    return figure is not None

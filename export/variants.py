@@ -12,9 +12,12 @@ from typing import Any
 
 import numpy as np
 
-from crackedge.benchmarks.latency import bench
+from crackedge.benchmarks.footage import Footage, scene_frames
+from crackedge.benchmarks.intervals import percentile
 from crackedge.benchmarks.machine import describe_machine, format_machine
+from crackedge.benchmarks.memory import peak_memory_mib
 from crackedge.benchmarks.operations import FRAME_HW, read_graph
+from crackedge.benchmarks.scenarios import measure
 from crackedge.benchmarks.table import Figure, aligned, text
 from crackedge.edge_runtime.card import ModelCard
 from crackedge.edge_runtime.engine import make_engine
@@ -25,7 +28,6 @@ from crackedge.edge_runtime.model import open_model
 SCHEMA = 1
 _SECONDS = 1.0  # of measuring, for a tile and for a frame
 _SLOW_TILE_MS = 100.0  # from here on a frame is not timed: it would take minutes
-_PEAK = "VmHWM:"  # of this process alone; what getrusage gives counts the parent's too
 
 
 def cost(path: Path) -> dict[str, Any]:
@@ -171,30 +173,27 @@ def _measure(path: Path) -> dict[str, Any]:
     model = open_model(path)
     scan = make_engine(model)
     scan(np.full((*FRAME_HW, 3), 127, np.uint8))
-    peak = _peak_memory_mib()
+    peak = peak_memory_mib()
     _, operations = read_graph(model.flatbuffer, (1, TILE, TILE, 3), threads=scan.threads)
     macs = sum(one.macs for one in operations)
-    tile = bench(model, scenarios=("tile",), duration_s=_SECONDS)["scenarios"]["tile"]["ms"]
-    frame = None
-    if tile["p50"] < _SLOW_TILE_MS:
-        frame = bench(model, scenarios=("frame",), duration_s=_SECONDS)["scenarios"]["frame"]["ms"]
+    footage = Footage(scene_frames(), None, "scene")
+
+    def samples_ms(scenario: str) -> list[float]:
+        timed = measure(model, footage, scenarios=(scenario,), duration_s=_SECONDS)
+        found: list[float] = timed["scenarios"][scenario]["samples_ms"]
+        return found
+
+    tile_ms = samples_ms("tile")
+    frame_ms = samples_ms("frame") if percentile(tile_ms, 50) < _SLOW_TILE_MS else []
     return {
-        "tile_ms": tile["p50"],
-        "frame_ms": frame and frame["p50"],
-        "samples": {"tile": tile["n"], "frame": frame["n"] if frame else 0},
+        "tile_ms": percentile(tile_ms, 50),
+        "frame_ms": percentile(frame_ms, 50) if frame_ms else None,
+        "samples": {"tile": len(tile_ms), "frame": len(frame_ms)},
         "peak_memory_mib": peak,
         "accelerated": sum(one.macs for one in operations if one.accelerated) / macs if macs else 0.0,
         "threads": scan.threads,
         "runtime": scan.runtime,
     }
-
-
-def _peak_memory_mib() -> int | None:
-    try:
-        lines = Path("/proc/self/status").read_text(encoding="ascii", errors="replace").splitlines()
-    except OSError:
-        return None
-    return next((int(line.split()[1]) // 1024 for line in lines if line.startswith(_PEAK)), None)
 
 
 if __name__ == "__main__":

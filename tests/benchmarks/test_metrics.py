@@ -105,35 +105,6 @@ def test_an_empty_set_gives_no_figure() -> None:
     assert all(figures[key] is None for key in ("accuracy", "recall", "false_positive_rate", "auc", "ece"))
 
 
-def test_the_bootstrap_repeats_itself_holds_the_figure_and_widens_with_groups() -> None:
-    random = np.random.default_rng(5)
-    labels = np.repeat(random.random(40) < 0.5, 10)  # 40 photos of 10 windows, alike within a photo
-    scores = np.repeat(random.normal(size=40), 10) + labels + 0.01 * random.normal(size=400)
-    groups = np.repeat(np.arange(40), 10)
-    alone = metrics.bootstrap_interval(metrics.auc, scores, labels, rounds=200, seed=1)
-    photos = metrics.bootstrap_interval(metrics.auc, scores, labels, groups=groups, rounds=200, seed=1)
-    assert alone == metrics.bootstrap_interval(metrics.auc, scores, labels, rounds=200, seed=1)
-    value = metrics.auc(scores, labels)
-    assert alone is not None
-    assert photos is not None
-    assert value is not None
-    assert alone[0] < value < alone[1]
-    assert photos[1] - photos[0] > 2 * (alone[1] - alone[0])
-
-
-def test_the_bootstrap_covers_a_known_mean() -> None:
-    random = np.random.default_rng(0)
-    inside = 0
-    for _ in range(60):
-        labels = random.random(80) < 0.3
-        interval = metrics.bootstrap_interval(
-            lambda _s, y: float(y.mean()), np.zeros(80), labels, rounds=200, confidence=0.9
-        )
-        assert interval is not None
-        inside += interval[0] <= 0.3 <= interval[1]
-    assert 46 <= inside <= 60  # 54 expected
-
-
 def test_unusable_scores_are_refused() -> None:
     with pytest.raises(DataError, match=r"\(3,\).*\(2,\)"):
         metrics.auc(np.zeros(3), np.zeros(2, np.bool_))

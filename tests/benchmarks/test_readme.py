@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -8,13 +9,19 @@ from click.testing import CliRunner
 from crackedge.benchmarks.readme import TABLES, main, rewrite
 from crackedge.edge_runtime.errors import DataError
 
-README = Path(__file__).resolve().parents[2] / "README.md"
+ROOT = Path(__file__).resolve().parents[2]
+DOCUMENTS = ("README.md", "docs/faults.md")
 
 
-def test_the_readmes_tables_are_those_of_the_shipped_files() -> None:
-    text = README.read_text()
-    assert all(f"<!-- table: {name} -->" in text for name in TABLES)
-    assert rewrite(text) == text, "python -m crackedge.benchmarks.readme README.md"
+def test_each_table_stands_in_a_document() -> None:
+    texts = [(ROOT / name).read_text() for name in DOCUMENTS]
+    assert all(any(f"<!-- table: {name} -->" in text for text in texts) for name in TABLES)
+
+
+@pytest.mark.parametrize("name", DOCUMENTS)
+def test_tables_are_those_of_the_shipped_files(name: str) -> None:
+    text = (ROOT / name).read_text()
+    assert rewrite(text) == text, f"python -m crackedge.benchmarks.readme {name}"
 
 
 def test_an_old_table_is_replaced_and_the_rest_is_left_alone(tmp_path: Path) -> None:
@@ -33,3 +40,26 @@ def test_an_old_table_is_replaced_and_the_rest_is_left_alone(tmp_path: Path) -> 
 def test_an_unknown_table_is_named() -> None:
     with pytest.raises(DataError, match="'prices'"):
         rewrite("<!-- table: prices -->\n<!-- end -->")
+
+
+def test_each_machine_has_a_table_by_the_file_that_bears_its_name(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    measured = json.loads(next((ROOT / "benchmarks/reference").glob("bench_*.json")).read_text())
+    for fingerprint, vectors in (("aaaa", "AVX2"), ("bbbb", "AVX-512 VNNI")):
+        measured["machine"] |= {"fingerprint": fingerprint, "vector_instructions": vectors}
+        (tmp_path / f"bench_{fingerprint}.json").write_text(json.dumps(measured))
+    monkeypatch.setattr("crackedge.benchmarks.readme.REFERENCE", tmp_path)
+    text = TABLES["bench"]()
+    assert text.count("| model | ms |") == 2
+    assert text.index("with AVX2,") < text.index("with AVX-512 VNNI,")
+
+    (tmp_path / "bench_bbbb.json").rename(tmp_path / "bench_here.json")
+    with pytest.raises(DataError, match=r"bench_here\.json: .*rename it to bench_bbbb\.json"):
+        TABLES["bench"]()
+
+
+def test_latency_that_nobody_measured_is_no_table(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr("crackedge.benchmarks.readme.REFERENCE", tmp_path)
+    with pytest.raises(DataError, match="crackedge bench --json"):
+        TABLES["bench"]()

@@ -14,7 +14,7 @@ import pytest
 
 from crackedge.benchmarks.data_sets import find_sets
 from crackedge.benchmarks.evaluation import evaluate
-from crackedge.benchmarks.latency import scene_frames
+from crackedge.benchmarks.footage import scene_frames
 from crackedge.benchmarks.verification import SAME_WINDOWS, format_verification, verify
 from crackedge.edge_runtime import golden
 from crackedge.edge_runtime.card import append_card, split_card
