@@ -15,7 +15,6 @@ import zipfile
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from crackedge.edge_runtime.errors import ModelError, OptionError
@@ -208,16 +207,3 @@ def split_card(data: bytes, *, origin: str) -> tuple[bytes, ModelCard | None]:
     if hashlib.sha256(flatbuffer).hexdigest() != card.sha256:
         raise ModelError(f"{origin}: the file's sha256 is not the one in its card; it is damaged, copy it again")
     return flatbuffer, card
-
-
-def read_card(path: Path) -> ModelCard | None:
-    """The card of a model file, or None where it has none.
-
-    Raises:
-        ModelError: the file cannot be read, or its card is not usable.
-    """
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise ModelError(f"{path}: cannot be read ({error.strerror})") from error
-    return split_card(data, origin=str(path))[1]

@@ -21,8 +21,6 @@ if TYPE_CHECKING:
 
 def reason_of(error: av.error.FFmpegError) -> str:
     """What went wrong, in FFmpeg's words but without its numbers and the URL, which may hold a password."""
-    if isinstance(error, av.error.ExitError):
-        return "no answer in time"
     if isinstance(error, av.error.InvalidDataError):
         return "not a video, or damaged"
     return str(error.strerror or type(error).__name__)

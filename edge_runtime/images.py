@@ -36,8 +36,8 @@ def read_image(file: str | Path) -> Image:
             warnings.simplefilter("ignore", PIL.Image.DecompressionBombWarning)
             with PIL.Image.open(file) as opened:
                 opened.load()
-                picture = PIL.ImageOps.exif_transpose(opened)
-        return np.array(_rgb(picture), np.uint8)
+                PIL.ImageOps.exif_transpose(opened, in_place=True)
+                return np.array(_rgb(opened), np.uint8)
     except PIL.UnidentifiedImageError as error:
         raise SourceError(f"{file}: not an image that can be read; export it as JPEG or PNG") from error
     except PIL.Image.DecompressionBombError as error:
@@ -58,7 +58,7 @@ def _rgb(picture: PIL.Image.Image) -> PIL.Image.Image:
         shown = picture.convert("RGBA")
         backdrop = PIL.Image.new("RGBA", shown.size, (*_BACKDROP, 255))
         return PIL.Image.alpha_composite(backdrop, shown).convert("RGB")
-    return picture.convert("RGB")
+    return picture if mode == "RGB" else picture.convert("RGB")
 
 
 class ImageFiles:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import functools
 import importlib
-import importlib.metadata
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,6 +20,7 @@ from crackedge.edge_runtime.errors import ModelError, OptionError
 from crackedge.edge_runtime.frame import Image
 from crackedge.edge_runtime.lattice import PixelWriter
 from crackedge.edge_runtime.native_log import captured
+from crackedge.edge_runtime.packages import installed_version
 from crackedge.edge_runtime.processor import usable_cores
 
 IDENTIFIER = b"TFL3"  # at bytes 4..8 of every TFLite flatbuffer
@@ -67,10 +67,7 @@ def find_runtime() -> Runtime:
         except (ImportError, OSError, AttributeError) as error:  # absent, or built for another machine or numpy
             reasons.append(f"{package}: {_one_line(error)}")
             continue
-        try:
-            version = importlib.metadata.version(package)
-        except importlib.metadata.PackageNotFoundError:  # a vendor's build under another name
-            version = "(unknown version)"
+        version = installed_version(package) or "(unknown version)"  # a vendor's build under another name
         return Runtime(f"{package} {version}", make)
     raise ModelError(f"no TFLite interpreter on this machine; pip install ai-edge-litert ({'; '.join(reasons)})")
 

@@ -20,6 +20,7 @@ import json
 import logging
 import re
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -49,6 +50,7 @@ _REQUEST_S = 10.0  # to send one
 _IDLE_S = 30.0
 _SLOW_S = 5.0  # for a client to take one picture
 _LOOK_S = 0.02
+_AGAIN_S = 1.0  # until a picture is sent again where no other follows: browsers show it only when the next one comes
 _LEAST_TOKEN = 8  # characters
 _START_S = 10.0
 _BOUNDARY = "crackedge"
@@ -161,7 +163,8 @@ class LiveServer:
         self._loop.close()
 
     async def _serve(self) -> None:
-        logging.getLogger("tornado.access").setLevel(logging.ERROR)  # every request would be a line on stderr
+        for name in ("tornado.access", "tornado.general"):  # every odd request would be a line on stderr, token and all
+            logging.getLogger(name).setLevel(logging.ERROR)
         routes: list[Any] = [
             (path, handler, {"shared": self._shared})
             for path, handler in (
@@ -287,7 +290,8 @@ class _Stream(_Handler):
     async def _send(self, view: View) -> None:
         sent = 0
         while True:
-            while self.shared.view.number == sent:
+            again_s = time.monotonic() + _AGAIN_S
+            while self.shared.view.number == sent and not (sent and time.monotonic() > again_s):
                 await asyncio.sleep(_LOOK_S)
                 if self._connection().closed():
                     return

@@ -30,6 +30,9 @@ from crackedge.edge_runtime.thermal import temperature_c
 if TYPE_CHECKING:
     from typing import Self
 
+    from crackedge.edge_runtime.live import LiveStatus
+    from crackedge.edge_runtime.sources import Source
+
 View = Literal["marked", "scores"]
 
 _RATE_OVER_S = 5.0
@@ -39,6 +42,7 @@ _MARGIN_PX = 32
 _MOST_WIDTH_PX = 1280  # of streamed pictures: a phone has no more
 _QUALITY = {"stream": 75, "snapshot": 92}
 _HEAT = 0.45  # opacity of the score map
+_LINK = ("connected", "frozen", "reconnections")  # of a live source's status
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +93,7 @@ class LiveView:
         self._lock = threading.Lock()  # guards all below
         self._newest: _Newest | None = None
         self._source: dict[str, Any] = {}
+        self._link: Callable[[], LiveStatus] | None = None
         self._counts = {"frames": 0, "cracked_frames": 0, "regions": 0, "dropped_frames": 0, "gaps": 0}
         self._stages_s: dict[str, float] = {}
         self._recent: deque[float] = deque()
@@ -105,6 +110,10 @@ class LiveView:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None: ...
+
+    def follow(self, source: Source) -> None:
+        """Show how this source is doing too, where it is live."""
+        self._link = getattr(source, "status", None)
 
     def write(self, frame: Frame, result: FrameResult) -> None:
         """Remember a frame; see :class:`crackedge.edge_runtime.sinks.Sink`."""
@@ -153,10 +162,16 @@ class LiveView:
         with self._lock:
             newest, cracks, counts = self._newest, list(self._cracks), dict(self._counts)
             stages_s, source, recent = dict(self._stages_s), self._source, list(self._recent)
+        link = None if self._link is None else self._link()
+        now_s = self._clock()
+        recent = [at_s for at_s in recent if now_s - at_s <= _RATE_OVER_S]
         spanned_s = recent[-1] - recent[0] if len(recent) > 1 else 0.0
         return {
             "model": self._model,
-            "source": {key: source.get(key) for key in ("uri", "kind", "live")},
+            "source": {
+                **{key: source.get(key) for key in ("uri", "kind", "live")},
+                **{key: None if link is None else getattr(link, key) for key in _LINK},
+            },
             "uptime_s": round(self._clock() - self._started_s, 3),
             "silence_s": round(self.silence_s(), 3),
             **counts,
@@ -227,6 +242,10 @@ def metrics(status: dict[str, Any]) -> str:
     add("dropped_frames_total", "counter", "Frames passed over for newer ones.", {"": status["dropped_frames"]})
     add("gaps_total", "counter", "Times that the source gave nothing.", {"": status["gaps"]})
     stages = {f'{{stage="{stage}"}}': spent_s for stage, spent_s in status["stage_seconds"].items()}
+    link = status["source"]
+    add("reconnections_total", "counter", "Times that the source came back.", {"": link["reconnections"]})
+    add("source_connected", "gauge", "Whether the source gives frames in time.", {"": link["connected"]})
+    add("source_frozen", "gauge", "Whether it gives the same ones again and again.", {"": link["frozen"]})
     add("stage_seconds_total", "counter", "Time spent, by stage.", stages)
     add("silence_seconds", "gauge", "Since the last scanned frame.", {"": status["silence_s"]})
     add("frames_per_second", "gauge", "Over the last seconds.", {"": status["fps"]})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import struct
 import time
@@ -99,7 +100,7 @@ class VideoSink:
         started = time.perf_counter()
         picture = marked(frame.image, result.regions)
         drawn = time.perf_counter()
-        with as_output_error(self._path):
+        with as_output_error(self._path, av.error.FFmpegError):
             self._encode(_i420(picture), round((frame.time_s - self._begin_s) * _TICKS_HZ))
         self.timing_ms = {"mark": (drawn - started) * 1e3, "encode": (time.perf_counter() - drawn) * 1e3}
 
@@ -112,7 +113,7 @@ class VideoSink:
         self._container = self._stream = None
         if container is None or stream is None:
             return
-        with as_output_error(self._path):
+        with as_output_error(self._path, av.error.FFmpegError):
             try:
                 container.mux(stream.encode(None))
                 container.close()
@@ -133,6 +134,8 @@ class VideoSink:
         picture.pts = self._last_tick = tick
         picture.time_base = Fraction(1, _TICKS_HZ)
         if tick >= self._next_key_tick:
+            if self._next_key_tick and not Path(self._container.name).exists():  # it is made with the first picture
+                raise OSError(errno.ENOENT, "it was removed meanwhile")
             picture.pict_type = PictureType.I
             self._next_key_tick = tick + round(_KEY_S * _TICKS_HZ)
         try:

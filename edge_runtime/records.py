@@ -5,13 +5,13 @@ from __future__ import annotations
 import dataclasses
 import platform
 from datetime import datetime, timezone
-from importlib import metadata
 from typing import Any
 
 from crackedge.edge_runtime import lattice
 from crackedge.edge_runtime.coverage import Coverage
 from crackedge.edge_runtime.frame import Frame
 from crackedge.edge_runtime.model import Model
+from crackedge.edge_runtime.packages import installed_version
 from crackedge.edge_runtime.scanner import FrameResult, Plan
 from crackedge.edge_runtime.sources import Gap, Source, SourceOptions
 from crackedge.edge_runtime.tally import Summary
@@ -188,16 +188,9 @@ def _exact(threshold: float) -> float:
 
 
 def _versions() -> dict[str, str]:
-    packages = {package: _version(package) for package in _PACKAGES}
+    packages = {package: installed_version(package) for package in _PACKAGES}  # one of the two OpenCVs is there
     return {
         "python": platform.python_version(),
         "platform": f"{platform.system()} {platform.machine()}",
         **{package: version for package, version in packages.items() if version is not None},
     }
-
-
-def _version(package: str) -> str | None:
-    try:
-        return metadata.version(package)
-    except metadata.PackageNotFoundError:  # only one of the two OpenCVs is there
-        return None

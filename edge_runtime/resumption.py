@@ -19,13 +19,15 @@ from crackedge.edge_runtime.tally import Earlier
 
 _MUST_AGREE = ("schema", "model", "source", "plan")  # parts of the header, or the results are not of one piece
 _MAY_DIFFER = ("threads", "interpreters", "batch", "frames")  # of these parts: speed, and an estimate
+_KEPT = ("frame", "gap", "setting")  # records; what sinks did is said anew
 
 
-def done_before(where: Path) -> Record | None:
-    """The summary of the results in a folder, where they are complete."""
+def done_before(where: Path, max_frames: int | None) -> Record | None:
+    """The summary of the results in a folder, where they are complete: to the source's end, or so many frames."""
     for last in deque(_lines(where / folder.RESULTS), maxlen=1):
-        if last["type"] == "summary" and last["reason"] in ("end", "max-frames") and not last["lost_outputs"]:
-            return last
+        if last["type"] == "summary" and not last["lost_outputs"]:
+            enough = last["reason"] == "max-frames" and max_frames is not None and last["frames"] >= max_frames
+            return last if last["reason"] == "end" or enough else None
     return None
 
 
@@ -48,7 +50,7 @@ def take_up(where: Path, header: Record, *, marked: bool, at: datetime) -> Earli
     records = list(_lines(results))
     if not records:
         return Earlier()
-    _check_same(records[0], header, where)
+    _check_same(records[0], json.loads(json_line(header)), where)
     frames = sum(1 for record in records if record["type"] == "frame")
     if marked and header["source"]["kind"] == "images" and header["source"]["fps"] is None:
         frames = _cut_images(where / folder.MARKED_IMAGES, frames)
@@ -66,16 +68,17 @@ def take_up(where: Path, header: Record, *, marked: bool, at: datetime) -> Earli
         frames=len(scanned),
         cracked_frames=sum(record["cracked"] for record in scanned),
         regions=sum(len(record["regions"]) for record in scanned),
-        gaps=len(kept) - len(scanned),
+        gaps=sum(record["type"] == "gap" for record in kept),
         next_index=scanned[-1]["index"] + 1 if scanned else 0,
         files=tuple(record["file"] for record in scanned if "file" in record),
+        threshold=next((one["window_threshold"] for one in reversed(kept) if one["type"] == "setting"), None),
     )
 
 
 def _first(records: list[Record], frames: int) -> Iterator[Record]:
-    """The records of the first frames, and the gaps before them."""
+    """The records of the first frames, and the gaps and settings before them."""
     last = [number for number, record in enumerate(records) if record["type"] == "frame"][:frames]
-    return (one for one in itertools.islice(records, last[-1] + 1 if last else 0) if one["type"] in ("frame", "gap"))
+    return (one for one in itertools.islice(records, last[-1] + 1 if last else 0) if one["type"] in _KEPT)
 
 
 def _cut_images(images: Path, frames: int) -> int:

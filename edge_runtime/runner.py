@@ -70,6 +70,7 @@ def run(
             on_warning,
             told_gaps=earlier.gaps,
         )
+        scanner.forget()
         header = header_record(
             source, model=scanner.model, plan=scanner.plan, started_at=_now(), part=part, reading=reading
         )
@@ -77,7 +78,6 @@ def run(
         frames: Iterable[Frame] = source if source.live else stack.enter_context(read_ahead(source, stop=stop))
         frames = itertools.dropwhile(lambda frame: frame.index < earlier.next_index, frames)
         still = None if max_frames is None else max(0, max_frames - earlier.frames)
-        scanner.forget()
         tally = Tally(source, part=part, max_frames=max_frames, earlier=earlier)
         due_s = time.monotonic()
         try:

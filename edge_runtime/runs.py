@@ -11,7 +11,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from crackedge.edge_runtime import folder, resumption, segments
+from crackedge.edge_runtime import folder
 from crackedge.edge_runtime.addresses import Address, find_addresses, folder_name
 from crackedge.edge_runtime.applicability import refuse_misfits
 from crackedge.edge_runtime.errors import (
@@ -23,7 +23,7 @@ from crackedge.edge_runtime.errors import (
     SourceError,
 )
 from crackedge.edge_runtime.notices import Notices
-from crackedge.edge_runtime.records import header_record
+from crackedge.edge_runtime.records import Record, header_record
 from crackedge.edge_runtime.rotation import KeptFiles, RotationOptions
 from crackedge.edge_runtime.runner import run
 from crackedge.edge_runtime.scanner import Scanner
@@ -40,6 +40,7 @@ from crackedge.edge_runtime.sinks import Sink
 from crackedge.edge_runtime.sources import Source, SourceOptions, open_address
 from crackedge.edge_runtime.stop import StopFlag
 from crackedge.edge_runtime.tally import Earlier, Progress, Summary, summary_of
+from crackedge.edge_runtime.write_through import written_through
 
 if TYPE_CHECKING:
     from crackedge.edge_runtime.live_server import LiveServer
@@ -185,8 +186,13 @@ def run_sources(
             with (
                 open_address(address, reading, stop=stop, on_warning=on_warning) as source,
                 _subfolder(where, wanted=part is not None),
+                written_through(where),
             ):
                 earlier = _earlier(source, scanner, where, outputs, part, reading) if resume else Earlier()
+                if earlier.threshold is not None:
+                    scanner.set_threshold(earlier.threshold)
+                if served is not None:
+                    served.view.follow(source)
                 on_start(Start(source, scanner, where, earlier.next_index, served.url if served else None))
                 context = SinkContext(
                     source=source,
@@ -212,7 +218,9 @@ def run_sources(
                     on_progress=on_progress,
                     on_warning=on_warning,
                 )
-                if summary.complete:
+                if resume and summary.complete:
+                    from crackedge.edge_runtime import segments
+
                     segments.finish(where / folder.MARKED_VIDEO)
                 return summary
 
@@ -220,9 +228,8 @@ def run_sources(
             if stop():
                 break
             where = target.path / (part or "")
-            done = resumption.done_before(where) if resume else None
+            done = _done_before(where, max_frames) if resume else None
             if done is not None:
-                segments.finish(where / folder.MARKED_VIDEO)  # where the process was killed at the very end
                 summaries.append(summary_of(done, source=address.uri, part=part))
                 continue
             try:
@@ -285,6 +292,16 @@ def _subfolder(where: Path, *, wanted: bool) -> Iterator[None]:
                 where.rmdir()
 
 
+def _done_before(where: Path, max_frames: int | None) -> Record | None:
+    """The summary of an earlier run that did all that is wanted."""
+    from crackedge.edge_runtime import resumption, segments
+
+    done = resumption.done_before(where, max_frames)
+    if done is not None:
+        segments.finish(where / folder.MARKED_VIDEO)  # where the process was killed at the very end
+    return done
+
+
 def _earlier(
     source: Source,
     scanner: Scanner,
@@ -297,6 +314,8 @@ def _earlier(
         raise OptionError(f"{source.uri}: a live source cannot be resumed; run it without --resume")
     if scanner.plan.reuse:
         raise OptionError("resume: what is reused from frame to frame is lost with the run; leave out one of them")
+    from crackedge.edge_runtime import resumption
+
     header = header_record(
         source, model=scanner.model, plan=scanner.plan, started_at=_now(), part=part, reading=reading
     )

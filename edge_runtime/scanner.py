@@ -11,7 +11,6 @@ from types import TracebackType
 from typing import TYPE_CHECKING
 
 from crackedge.edge_runtime.area import Area
-from crackedge.edge_runtime.budget import REFRESH_S, Budget, make_budget
 from crackedge.edge_runtime.card import OperatingPoint
 from crackedge.edge_runtime.coverage import Coverage
 from crackedge.edge_runtime.dense_engine import DenseEngine
@@ -20,12 +19,13 @@ from crackedge.edge_runtime.errors import OptionError
 from crackedge.edge_runtime.frame import Image, check_image
 from crackedge.edge_runtime.lattice import stride_cells
 from crackedge.edge_runtime.model import DEFAULT_MODEL, Model, open_model
-from crackedge.edge_runtime.partial_engine import PartialEngine
 from crackedge.edge_runtime.regions import Region, find_regions, highest_score
 from crackedge.edge_runtime.resample import check_scales, fused, on_source, resampled, scale_for
 from crackedge.edge_runtime.scoremap import ScoreMap
 
 if TYPE_CHECKING:
+    from crackedge.edge_runtime.budget import Budget
+    from crackedge.edge_runtime.partial_engine import PartialEngine
     from crackedge.edge_runtime.tuning import Tuning
 
 
@@ -180,8 +180,11 @@ class Scanner:
             window_threshold=named.window_threshold if threshold is None else float(threshold),
             cell_threshold=named.cell_threshold,
         )
+        self._threshold = self._point.window_threshold
         self._partial: PartialEngine | None = None
         if reuse or max_latency_ms is not None or target_fps is not None:
+            from crackedge.edge_runtime.budget import REFRESH_S, make_budget
+
             refresh_s = REFRESH_S if refresh_s is None else refresh_s
             budget = make_budget(max_latency_ms=max_latency_ms, target_fps=target_fps, refresh_s=refresh_s)
             self._partial = self._partial_engine(scan, reuse=reuse, budget=budget, refresh_s=refresh_s)
@@ -210,6 +213,8 @@ class Scanner:
         if not isinstance(scan, DenseEngine) or len(self._scales) > 1:
             found = f"engine '{scan.name}' at {len(self._scales)} scales"
             raise OptionError(f"{found}: reuse and budgets need a logit map, engine 'dense' and one scale")
+        from crackedge.edge_runtime.partial_engine import PartialEngine
+
         calibration = self.model.card.engine_calibration(scan.name)
         return PartialEngine(
             scan, calibration=calibration, point=self._point, reuse=reuse, budget=budget, refresh_s=refresh_s
@@ -229,6 +234,7 @@ class Scanner:
         if self._engine is None:
             raise OptionError("this scanner is closed; use it inside its `with` block")
         started = time.perf_counter()
+        self._aim(self._threshold)
         height, width = check_image(image).shape[:2]
         timing_ms = dict.fromkeys(("prepare", "invoke"), 0.0)
         if self._partial is not None:
@@ -271,23 +277,28 @@ class Scanner:
 
     @property
     def threshold(self) -> float:
-        """Probability from which a window is cracked."""
-        return self.plan.window_threshold
+        """Probability from which a window is cracked, as last set."""
+        return self._threshold
 
     def set_threshold(self, threshold: float) -> None:
-        """Change it, from the next frame on. Any thread may.
+        """Change it, from the next frame on, and then in the plan. Any thread may.
 
         Raises:
             OptionError: it is no probability.
         """
         _check_threshold(threshold)
-        self._point = dataclasses.replace(self._point, window_threshold=threshold)
-        if self._partial is not None:
-            self._partial.aim(self._point)
-        self.plan = dataclasses.replace(self.plan, window_threshold=threshold)
+        self._threshold = threshold  # one frame has one: it is taken up where a scan begins
+
+    def _aim(self, threshold: float) -> None:
+        if threshold != self.plan.window_threshold:
+            self._point = dataclasses.replace(self._point, window_threshold=threshold)
+            if self._partial is not None:
+                self._partial.aim(self._point)
+            self.plan = dataclasses.replace(self.plan, window_threshold=threshold)
 
     def forget(self) -> None:
-        """Carry nothing over from the frames so far: those of another source follow."""
+        """Carry nothing over from the frames so far: those of another source follow, at the threshold last set."""
+        self._aim(self._threshold)
         if self._partial is not None:
             self._partial.forget()
 

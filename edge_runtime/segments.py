@@ -76,7 +76,10 @@ def join(marked: Path, segments: Sequence[Path], *, most: int | None = None) -> 
         for number, (_, packets) in enumerate(kinds, 1):
             file = numbered(joined, number)
             part = stack.enter_context(replacing(file))
-            with as_output_error(file), av.open(str(part), "w", format="mp4", container_options=MP4_OPTIONS) as output:
+            with (
+                as_output_error(file, av.error.FFmpegError),
+                av.open(str(part), "w", format="mp4", container_options=MP4_OPTIONS) as output,
+            ):
                 _copy(packets, output)
     # The first file was renamed last: where it is, all are.
     with as_output_error(marked):

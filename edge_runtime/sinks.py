@@ -14,8 +14,6 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Protocol
 
-import av.error
-
 from crackedge.edge_runtime.errors import OutputError
 from crackedge.edge_runtime.frame import Frame
 from crackedge.edge_runtime.records import Record, frame_record
@@ -219,19 +217,21 @@ def json_line(record: Record) -> bytes:
 
 
 @contextlib.contextmanager
-def as_output_error(path: Path) -> Iterator[None]:
-    """Turn errors of the system and of FFmpeg into one that names the path, the reason and what to do."""
+def as_output_error(path: Path, *further: type[Exception]) -> Iterator[None]:
+    """Turn errors of the system, and further ones that name theirs, into one with the path, the reason, what to do."""
+    kinds: tuple[type[Exception], ...] = (OSError, *further)
     try:
         yield
-    except (av.error.FFmpegError, OSError) as error:
+    except kinds as error:
         if isinstance(error, OutputError):
             raise
-        reason = error.strerror or str(error) or type(error).__name__
+        number, text = getattr(error, "errno", None), getattr(error, "strerror", None)
+        reason = text or str(error) or type(error).__name__
         hint = {
             errno.ENOSPC: "free some space",
             errno.EACCES: "give a folder that you may write to",
             errno.EROFS: "give a folder that can be written to",
-        }.get(error.errno or 0, "check the disk and the folder")
+        }.get(number or 0, "check the disk and the folder")
         raise OutputError(f"{path}: cannot be written ({reason}); {hint}") from error
 
 

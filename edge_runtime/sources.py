@@ -203,13 +203,15 @@ def open_address(
     on_warning: Callable[[str], None] = lambda _: None,
 ) -> Source:
     """Open a found source; see :func:`open_source`."""
-    from crackedge.edge_runtime import views
-
     options = options or SourceOptions()
     refuse_misfits(address, options)
     if address.text == STDIN:
         check_stdin()
     source = _open(address, options, stop=stop, on_warning=on_warning)
+    if not (options.loop or options.realtime or options.every_s or options.rotate or options.flip):
+        return source
+    from crackedge.edge_runtime import views
+
     if options.loop:
         source = views.looped(source)
     if options.realtime and not source.live:

@@ -16,7 +16,7 @@ from crackedge.edge_runtime.sources import Skipped, Source
 Reason = Literal["end", "max-frames", "interrupted", "lost"]
 
 _RATE_OVER_S = 5.0
-_COUNTED = ("reason", "frames", "cracked_frames", "regions", "seconds", "dropped", "gaps")
+_COUNTED = ("reason", "frames", "cracked_frames", "regions", "seconds", "fps", "dropped", "gaps")
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +46,7 @@ class Earlier:
         gaps: how many of the source's gaps it told.
         next_index: of the first frame that is still to be scanned.
         files: of the scanned images, for a source of images.
+        threshold: of windows, where somebody changed it.
         resumed: whether there was such a run; its results have a header then.
     """
 
@@ -56,6 +57,7 @@ class Earlier:
     gaps: int = 0
     next_index: int = 0
     files: tuple[str, ...] = ()
+    threshold: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +113,8 @@ class Summary:
         frames: how many were scanned.
         cracked_frames: how many of them have a crack region.
         regions: how many regions they have together.
-        seconds: from the first frame's request to the last result.
+        seconds: from the first frame's request to the last result; of a resumed run, since it went on.
+        fps: frames a second over these; 0 where there are none.
         dropped: frames that a live source passed over.
         gaps: how often data was missing in between.
         skipped: files passed over.
@@ -128,17 +131,13 @@ class Summary:
     cracked_frames: int
     regions: int
     seconds: float
+    fps: float
     dropped: int
     gaps: int
     skipped: tuple[Skipped, ...]
     lost_outputs: tuple[LostOutput, ...]
     error: CrackedgeError | None
     dropped_by_sink: tuple[DroppedFrames, ...] = ()
-
-    @property
-    def fps(self) -> float:
-        """Frames per second over all; 0 where there are none."""
-        return self.frames / self.seconds if self.seconds > 1e-6 else 0.0
 
     @property
     def complete(self) -> bool:
@@ -164,7 +163,7 @@ class Tally:
     """Counts the frames of one source, on from those of an interrupted run. The clock runs from its making."""
 
     def __init__(self, source: Source, *, part: str | None, max_frames: int | None, earlier: Earlier) -> None:
-        self.frames = earlier.frames
+        self.frames = self._earlier_frames = earlier.frames
         self._source, self._part, self._max_frames = source, part, max_frames
         self._cracked_frames, self._regions = earlier.cracked_frames, earlier.regions
         self._regions_now = self._dropped = 0
@@ -222,6 +221,7 @@ class Tally:
             reason = "interrupted"
         elif self.frames == self._max_frames:
             reason = "max-frames"
+        seconds = self._end_s - self._start_s
         return Summary(
             source=self._source.uri,
             part=self._part,
@@ -230,7 +230,8 @@ class Tally:
             frames=self.frames,
             cracked_frames=self._cracked_frames,
             regions=self._regions,
-            seconds=self._end_s - self._start_s,
+            seconds=seconds,
+            fps=(self.frames - self._earlier_frames) / seconds if seconds > 1e-6 else 0.0,
             dropped=self._dropped,
             gaps=len(self._source.gaps),
             skipped=tuple(self._source.skipped),

@@ -8,7 +8,6 @@ measured, and stays unless another way beats it beyond the noise of this machine
 from __future__ import annotations
 
 import dataclasses
-import statistics
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -228,9 +227,7 @@ def _seconds(scan: DenseEngine | TilesEngine, image: Image) -> float:
 def _candidate(way: Way, times_s: list[float], base_s: list[float]) -> Candidate:
     ratios = [one / base for one, base in zip(times_s, base_s, strict=True)]
     won = sum(ratio < 1 for ratio in ratios) / len(ratios)
-    return Candidate(
-        way, round(statistics.median(times_s) * 1e3, 3), round(statistics.median(ratios), 4), round(won, 4)
-    )
+    return Candidate(way, round(float(np.median(times_s)) * 1e3, 3), round(float(np.median(ratios)), 4), round(won, 4))
 
 
 def _choice(candidates: tuple[Candidate, ...]) -> Way:

@@ -6,12 +6,13 @@ import contextlib
 from collections.abc import Callable, Iterator
 from fractions import Fraction
 from types import TracebackType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import av
 import av.error
 
 from crackedge.edge_runtime.addresses import Address, Kind
+from crackedge.edge_runtime.bounded_calls import BoundedCalls
 from crackedge.edge_runtime.decoding import UprightRgb, decode, reason_of, video_stream
 from crackedge.edge_runtime.errors import SourceError
 from crackedge.edge_runtime.frame import Frame
@@ -31,6 +32,9 @@ _GUESSED_FPS = 25.0  # of files without time stamps, where FFmpeg guesses the sa
 _MOST_REORDERED = 16  # pictures that a decoder holds back, and so gives after damaged data that came later
 _SHORT_S = 1.0  # a file that ends by this much before its declared end is reported
 _BUFFER = 1 << 18  # bytes; raw frames are large
+_GRACE_S = 1.0  # after which a call over the network ends that nobody waits for any more
+
+T = TypeVar("T")
 
 
 class VideoFile:
@@ -55,6 +59,7 @@ class VideoFile:
         self._address, self._options, self._stop = address, options, stop
         self._selection = options.selection()
         self._pipe: PipeReader | None = None
+        self._calls: BoundedCalls | None = None
         self._container, self._stream = self._open()
         self._unread = True
         self._last_s = 0.0
@@ -72,18 +77,24 @@ class VideoFile:
         url, form, settings = ffmpeg_input(address.text, options.raw, fps=options.fps)
         if address.is_pipe:
             self._pipe = PipeReader(address.text, first_s=options.open_s, read_s=options.read_s, stop=self._stop)
-        try:
-            container: InputContainer = av.open(
+        elif not address.paths:
+            self._calls = BoundedCalls(name=f"reader of {self.name}", stop=self._stop)
+            settings |= {"rw_timeout": str(round((max(options.open_s, options.read_s) + _GRACE_S) * 1e6))}
+
+        def open_container() -> InputContainer:
+            return av.open(
                 self._pipe or url,
                 mode="r",
                 format=form,
                 options=settings,
                 metadata_errors="replace",
                 buffer_size=_BUFFER,
-                timeout=(options.open_s, options.read_s) if not (address.is_pipe or address.paths) else None,
             )
-        except av.error.FFmpegError as error:
-            reason = reason_of(error)
+
+        try:
+            container = self._in_time(open_container, options.open_s)
+        except (av.error.FFmpegError, TimeoutError) as error:
+            reason = reason_of(error) if isinstance(error, av.error.FFmpegError) else "no answer in time"
             if self._pipe is not None:
                 reason = self._pipe.late or reason
                 self._pipe.close()
@@ -98,6 +109,20 @@ class VideoFile:
         stream.thread_type = "SLICE"
         return container, stream
 
+    def _in_time(self, call: Callable[[], T], limit_s: float) -> T:
+        """What a call gives; one over the network has only so many seconds, and ends when somebody asks to stop.
+
+        Raises:
+            TimeoutError: it did not come back; what it works with must be left alone.
+        """
+        return call() if self._calls is None else self._calls(call, limit_s=limit_s)
+
+    def _close(self) -> None:
+        if self._calls is not None:
+            self._calls.close()
+        if self._calls is None or not self._calls.left:
+            self._container.close()
+
     def _estimated_frames(self) -> int | None:
         if self._stream.frames > 0:
             return int(self._stream.frames)
@@ -110,7 +135,7 @@ class VideoFile:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._container.close()
+        self._close()
         if self._pipe is not None:
             self._pipe.close()
 
@@ -150,7 +175,9 @@ class VideoFile:
                 lost = ""
             yield index, self._last_s, picture
             index += 1
-        if index == first and not self._stop():
+        if self._stop():
+            return  # what did not come then is no loss
+        if index == first:
             raise SourceError(f"{self.uri}: not one frame in it ({lost or 'it is empty'}); record or copy it again")
         missing_s = self._declared_s() - (self._last_s + step_s)
         if missing_s > _SHORT_S:
@@ -168,14 +195,15 @@ class VideoFile:
         return float(self._stream.duration * self._stream.time_base)
 
     def _open_again(self) -> None:
-        self._container.close()
+        self._close()
         self._container, self._stream = self._open()
 
     def _packets(self, start_pts: int) -> tuple[int, Iterator[Packet[VideoStream]]]:
         """Number of the first frame that is read, and the packets from it on."""
         if self._selection.start_s > 0 and self._pipe is None:
-            with contextlib.suppress(av.error.FFmpegError):
-                found = packets_from(self._container, self._stream, start_pts)
+            with contextlib.suppress(av.error.FFmpegError, TimeoutError):
+                limit_s = self._options.open_s + self._options.read_s
+                found = self._in_time(lambda: packets_from(self._container, self._stream, start_pts), limit_s)
                 if found is not None:
                     return found
             self._open_again()
@@ -185,11 +213,14 @@ class VideoFile:
         """Decoded pictures, and in words what was lost between them."""
         while True:
             try:
-                packet = next(packets, None)
+                packet = self._in_time(lambda: next(packets, None), self._options.read_s)  # noqa: B023 - called here
+            except TimeoutError:
+                if self._stop():
+                    return
+                yield f"no data for {self._options.read_s:g} s"
+                packets, packet = iter(()), None
             except av.error.FFmpegError as error:
-                late = isinstance(error, av.error.ExitError)
-                waited = f"no data for {self._options.read_s:g} s" if late else ""
-                yield waited or f"the file cannot be read any further ({reason_of(error)})"
+                yield f"the file cannot be read any further ({reason_of(error)})"
                 packets, packet = iter(()), None
             try:
                 yield from decode(self._stream, packet)

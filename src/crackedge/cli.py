@@ -2,22 +2,15 @@
 
 from __future__ import annotations
 
+import importlib
 import sys
 from typing import NoReturn
 
 import click
 
 from crackedge.commands import exit_codes
-from crackedge.commands.bench import bench
-from crackedge.commands.calibrate import calibrate
-from crackedge.commands.evaluate import evaluate
-from crackedge.commands.export import export
-from crackedge.commands.info import info
-from crackedge.commands.run import run
-from crackedge.commands.train import train
-from crackedge.commands.tune import tune
-from crackedge.commands.verify import verify
 
+_COMMANDS = ("bench", "calibrate", "evaluate", "export", "info", "run", "train", "tune", "verify")
 _SETTINGS = {"max_content_width": 110, "help_option_names": ["-h", "--help"]}
 
 
@@ -38,7 +31,19 @@ def main() -> NoReturn:
     sys.exit(code if isinstance(code, int) else 0)
 
 
-@click.group(context_settings=_SETTINGS)
+class _Commands(click.Group):
+    """The commands, each imported when it is asked for: none waits for the others."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
+        return list(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name in _COMMANDS and cmd_name not in self.commands:
+            self.add_command(getattr(importlib.import_module(f"crackedge.commands.{cmd_name}"), cmd_name))
+        return super().get_command(ctx, cmd_name)
+
+
+@click.group(cls=_Commands, context_settings=_SETTINGS)
 @click.version_option(package_name="crackedge")
 def cli() -> None:
     """Find cracks in concrete, asphalt and masonry: in videos, photographs and live cameras.
@@ -49,10 +54,6 @@ def cli() -> None:
     crackedge evaluate DATA                   how right is the model?
     crackedge bench                           how fast is it here?
     """
-
-
-for _command in (run, evaluate, calibrate, bench, tune, info, verify, train, export):
-    cli.add_command(_command)
 
 
 def _exit_code(error: Exception) -> int | None:

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from crackedge.benchmarks.machine import describe_machine
+
 Bench = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
@@ -54,7 +56,17 @@ def test_a_bench_is_printed_kept_and_compared(bench: Bench, tmp_path: Path) -> N
     assert foreign.returncode == 2
     assert "another machine" in foreign.stderr
     assert foreign.stdout == "", "said before anything is measured"
-    forced = bench(*SMALL, "--compare", file, "--force")  # the scenarios of the baseline
+    result["machine"]["fingerprint"] = describe_machine()["fingerprint"]
+    file.write_text(json.dumps(result))
+    for options, said in (
+        (("--size", "320x240", "--scenario", "cold"), "none of these scenarios"),
+        (("--size", "640x480"), "another input (width 320, here 640)"),
+        ((*SMALL, "--engine", "tiles"), "another plan"),
+    ):
+        early = bench(*options, "--compare", file)
+        assert (early.returncode, early.stdout) == (2, ""), early.stderr
+        assert said in early.stderr
+    forced = bench("--size", "640x480", "--restarts", "2", "--compare", file, "--force")  # the baseline's scenarios
     assert forced.returncode == 0, forced.stderr
 
 
@@ -77,11 +89,12 @@ def test_advice_says_which_plans_keep_a_pace(bench: Bench, tmp_path: Path) -> No
 
 
 def test_another_board_is_estimated_at_once(bench: Bench, tmp_path: Path) -> None:
-    file = tmp_path / "estimate.json"
-    done = bench("--target-fps", "10", "--board", "raspberry-pi-4", "--json", file)
+    file, page = tmp_path / "estimate.json", tmp_path / "estimate.html"
+    done = bench("--target-fps", "10", "--board", "raspberry-pi-4", "--json", file, "--html", page)
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("ESTIMATE, not measured: raspberry-pi-4")
     assert json.loads(file.read_text(encoding="utf-8"))["plans"][0]["estimated"]
+    assert "ESTIMATE, not measured: raspberry-pi-4" in page.read_text(encoding="utf-8")
 
 
 FAILURES = {
@@ -95,6 +108,7 @@ FAILURES = {
     "a board without a pace": (2, ("--board", "raspberry-pi-5"), "give --target-fps too"),
     "no such board": (2, ("--board", "abacus", "--target-fps", "5"), "board 'abacus'"),
     "several plans to sustain": (2, ("--engine", "dense,tiles", "--sustain", "1s"), "2 plans"),
+    "a pace to sustain": (2, ("--target-fps", "5", "--sustain", "1s"), "--target-fps goes without"),
     "a page nowhere": (1, ("--html", "absent/page.html"), "page.html: cannot be written"),
 }
 

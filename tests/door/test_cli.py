@@ -28,7 +28,7 @@ from crackedge.cli import cli, main
 from crackedge.edge_runtime.card import SCHEMA, ModelCard
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-COMMANDS = ("bench", "calibrate", "evaluate", "export", "info", "run", "train", "verify")
+COMMANDS = ("bench", "calibrate", "evaluate", "export", "info", "run", "train", "tune", "verify")
 
 Crackedge = Callable[..., "subprocess.CompletedProcess[str]"]
 
@@ -87,7 +87,13 @@ def files(folder: Path) -> dict[str, bytes]:
 
 
 def test_there_are_these_commands() -> None:
-    assert tuple(sorted(cli.commands)) == COMMANDS
+    assert tuple(cli.list_commands(click.Context(cli))) == COMMANDS
+
+
+def named(command: str) -> click.Command:
+    found = cli.get_command(click.Context(cli), command)
+    assert found is not None
+    return found
 
 
 def examples(name: str) -> Iterator[list[str]]:
@@ -106,33 +112,58 @@ def test_every_help_has_examples_that_can_be_typed(name: str) -> None:
     for command, *arguments in found:
         assert name in ("", command)
         known = [argument for argument in arguments if argument.startswith("-")]
-        options = {text for parameter in cli.commands[command].params for text in parameter.opts}
+        options = {text for parameter in named(command).params for text in parameter.opts}
         assert set(known) <= options
         if name:
-            cli.commands[command].make_context(command, arguments)
+            named(command).make_context(command, arguments)
 
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_every_option_says_what_it_does(name: str) -> None:
-    for option in cli.commands[name].params:
+    for option in named(name).params:
         assert not isinstance(option, click.Option) or option.help or isinstance(option.type, click.Choice), option.name
 
 
-def test_help_loads_nothing_heavy() -> None:
+def loaded_by(*arguments: str | Path) -> set[str]:
+    """The modules that a process of its own has loaded at the end of a command."""
     program = """
 import sys
 from crackedge.cli import main
-sys.argv = ["crackedge", "--help"]
 try:
     main()
 except SystemExit as ended:
     assert ended.code == 0
-heavy = {"numpy", "cv2", "av", "PIL", "ai_edge_litert", "tensorflow", "keras", "matplotlib"} & set(sys.modules)
-assert not heavy, heavy
+print(*sys.modules, file=sys.stderr)
 """
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    command = [sys.executable, "-c", program, *map(str, arguments)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.startswith("Usage: ")
+    return set(done.stderr.splitlines()[-1].split())
+
+
+def test_help_loads_nothing_heavy() -> None:
+    loaded = loaded_by("--help")
+    assert "crackedge.commands.train" in loaded
+    assert not {"numpy", "cv2", "av", "PIL", "ai_edge_litert", "tensorflow", "keras", "matplotlib"} & loaded
+
+
+def test_a_photograph_loads_only_what_it_needs(photo: Callable[..., Path], tiny_model: Path, tmp_path: Path) -> None:
+    loaded = loaded_by(
+        "run", photo("wall.png"), "-m", tiny_model, "-o", tmp_path / "out", "--threads", "1", "--no-video"
+    )
+    assert "PIL.PngImagePlugin" in loaded
+    assert not {"av", "importlib.metadata", "crackedge.commands.train", "crackedge.edge_runtime.live"} & loaded
+
+
+@pytest.mark.parametrize("given", [None, "3"])
+def test_a_run_leaves_the_environment_of_sinks_programs_alone(
+    call: Call, photo: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, given: str | None
+) -> None:
+    monkeypatch.delenv("OPENBLAS_NUM_THREADS", raising=False)
+    if given is not None:
+        monkeypatch.setenv("OPENBLAS_NUM_THREADS", given)
+    assert call("run", photo("wall.png"), "-m", tmp_path / "absent.tflite", "-o", tmp_path / "out").code == 1
+    assert os.environ.get("OPENBLAS_NUM_THREADS") == given
 
 
 def test_the_version(call: Call) -> None:

@@ -6,7 +6,6 @@ import json
 import tracemalloc
 import zipfile
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -20,7 +19,6 @@ from crackedge.edge_runtime.card import (
     OperatingPoint,
     append_card,
     from_json,
-    read_card,
     split_card,
     to_json,
 )
@@ -141,15 +139,12 @@ def test_a_card_that_unfolds_to_something_huge_is_refused_unread() -> None:
         tracemalloc.stop()
 
 
-def test_no_archive_and_another_archive_are_no_card(tmp_path: Path) -> None:
+def test_no_archive_and_another_archive_are_no_card() -> None:
     other = io.BytesIO()
     with zipfile.ZipFile(other, "w") as archive:
         archive.writestr("labels.txt", "cat")
     for data in (b"abc", b"", b"abc" + other.getvalue()):
         assert split_card(data, origin="x") == (data, None)
-    path = tmp_path / "m.tflite"
-    path.write_bytes(b"abc")
-    assert read_card(path) is None
 
 
 def test_other_files_may_stand_beside_the_card(card: Callable[..., ModelCard]) -> None:
@@ -160,11 +155,6 @@ def test_other_files_may_stand_beside_the_card(card: Callable[..., ModelCard]) -
     assert flatbuffer == b"abc"
     assert read is not None
     assert read.name == "tiny"
-
-
-def test_a_missing_file_is_said(tmp_path: Path) -> None:
-    with pytest.raises(ModelError, match=r"absent\.tflite: cannot be read \(No such file"):
-        read_card(tmp_path / "absent.tflite")
 
 
 def test_operating_points_are_found_by_engine_and_name(card: Callable[..., ModelCard]) -> None:

@@ -74,8 +74,8 @@ def test_a_screenshot(url: str, tmp_path: Path) -> None:
 
 
 def test_what_the_script_writes(url: str, tmp_path: Path) -> None:
-    page = browse(url, tmp_path, "--dump-dom")
-    assert ">live</span>" in page
+    pages = (browse(url, tmp_path, "--dump-dom") for _ in range(5))  # it may be too slow to have got an answer by then
+    page = next(page for page in pages if ">live</span>" in page)
     assert "camera 7 · tiny" in page
     assert ">0.37</output>" in page
     assert "/cracks/1.jpg" in page

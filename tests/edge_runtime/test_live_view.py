@@ -5,6 +5,7 @@ from __future__ import annotations
 import concurrent.futures
 import contextlib
 import http.client
+import itertools
 import json
 import socket
 import threading
@@ -19,9 +20,10 @@ import cv2
 import numpy as np
 import pytest
 
-from crackedge.edge_runtime import Frame, OptionError, OutputError, Scanner
+from crackedge.edge_runtime import Frame, OptionError, OutputError, Scanner, open_source
 from crackedge.edge_runtime.live_server import LiveServer, ServeAddress, parse_address
 from crackedge.edge_runtime.live_view import LiveView, metrics
+from crackedge.edge_runtime.sources import SourceOptions
 
 TOKEN = "correct-horse"
 
@@ -131,6 +133,22 @@ def test_status_and_metrics(running: Running) -> None:
         assert line.startswith("# ") or float(line.rpartition(" ")[2]) >= 0
 
 
+def test_the_source_itself(running: Running, mjpeg_server: Any) -> None:
+    options = SourceOptions(give_up_s=60)
+    with open_source(mjpeg_server(frames=8, then="end").url, options) as source:
+        running.view.follow(source)
+        frames = iter(source)
+        while not (found := json.loads(running.ask("/status.json")[1])["source"])["reconnections"]:
+            next(frames)
+    assert found["connected"] is True
+    assert found["frozen"] is False
+    assert "crackedge_source_connected 0\n" in running.ask("/metrics")[1].decode(), "it is closed"
+    assert "crackedge_reconnections_total 1\n" in running.ask("/metrics")[1].decode()
+    running.view.follow(open_source("scene:?frames=1"))
+    assert json.loads(running.ask("/status.json")[1])["source"]["connected"] is None
+    assert "source_connected" not in running.ask("/metrics")[1].decode()
+
+
 def test_metrics_leave_out_what_is_not_known() -> None:
     view = LiveView(model="tiny", threshold=lambda: 0.5)
     status = {**view.status(), "temperature_c": None}
@@ -158,6 +176,14 @@ def test_one_crack_in_many_frames_is_listed_now_and_then(tiny_model: Path) -> No
             view.write(frame(index), scanner(frame().image))
     assert 9 <= len(view.status()["cracks"]) <= 11
     assert view.status()["fps"] == pytest.approx(10, abs=0.3)
+    now_s[0] += 6.0
+    assert view.status()["fps"] == 0.0
+
+
+def test_the_last_picture_is_sent_again_while_nothing_new_comes(running: Running) -> None:
+    running.feed()
+    first, again = itertools.islice(pictures(running), 2)
+    assert (first == again).all()
 
 
 def test_the_stream_shows_the_newest_frame(running: Running) -> None:
@@ -300,6 +326,11 @@ def test_ten_clients_share_one_encoding(running: Running, monkeypatch: pytest.Mo
     for stream in streams:
         stream.close()
     assert len(encoded) <= 4
+
+
+def test_odd_requests_are_no_lines_on_stderr(guarded: Running, caplog: pytest.LogCaptureFixture) -> None:
+    assert guarded.ask(f"/stream.mjpg?token={TOKEN}&view=%ff")[0] == 400
+    assert TOKEN not in caplog.text
 
 
 def test_the_server_is_gone_afterwards(tiny_model: Path) -> None:

@@ -117,6 +117,7 @@ def test_a_folder_that_is_removed_meanwhile(scan: Any, tmp_path: Path) -> None:
     summary, _ = scan([*texts, f"jsonl:{tmp_path / 'r.jsonl'}"], on_progress=remove)
     assert summary.frames == 60
     assert sorted(lost(summary)) == ["c.csv", "r.jsonl", "v.mp4"]
+    assert all("removed meanwhile" in one.reason for one in summary.lost_outputs), "while it lasts, not at the end"
     assert frames_in(tmp_path / "r.jsonl") == list(range(60))
 
 

@@ -116,6 +116,7 @@ def test_summary(reason: Any, counts: tuple[int, ...], seconds: float, words: li
         cracked_frames=counts[1],
         regions=counts[2],
         seconds=seconds,
+        fps=seconds,
         dropped=counts[3],
         gaps=counts[4],
         skipped=tuple(Skipped(word, word) for word in words),

@@ -18,6 +18,7 @@ import numpy as np
 import pytest
 
 from crackedge.edge_runtime import OptionError, Scanner, SourceError
+from crackedge.edge_runtime.area import Area
 from crackedge.edge_runtime.runs import OutputOptions, run_sources
 from crackedge.edge_runtime.stop import StopFlag
 
@@ -166,6 +167,14 @@ def test_what_is_done_is_not_done_again(scanner: Any, tmp_path: Path, write_vide
     assert outcome.exit_code() == 0
 
 
+def test_more_frames_than_before(scanner: Any, tmp_path: Path) -> None:
+    run_sources([SCENE], scanner, output=tmp_path / "undisturbed", max_frames=12)
+    for wanted, expected in ((8, 8), (6, 8), (12, 12)):
+        outcome = run_sources([SCENE], scanner, output=tmp_path / "out", max_frames=wanted, resume=True)
+        assert [summary.frames for summary in outcome.summaries] == [expected]
+    assert_same(tmp_path / "out", tmp_path / "undisturbed")
+
+
 def test_an_unfinished_run_beside_earlier_results(scanner: Any, tmp_path: Path) -> None:
     out = tmp_path / "out"
     run_sources([SCENE], scanner, output=out, max_frames=3)
@@ -193,6 +202,41 @@ def test_another_run_is_refused(scanner: Any, tmp_path: Path, tiny_model: Path) 
             run_sources(options.pop("texts", [SCENE]), opened, output=out, resume=True, **options)
     assert (out / "results.jsonl").read_bytes() == before
     assert (out / "marked.mp4").exists()
+
+
+def test_an_area_is_the_same_as_its_record(scanner: Any, tiny_model: Path, tmp_path: Path) -> None:
+    area = Area(region=(((0, 0), (160, 0), (160, 240)),))
+
+    def looking() -> Scanner:
+        return Scanner(tiny_model, threads=1, area=area, scale=(1.0, 1.5))
+
+    run_sources([SCENE], looking, output=tmp_path / "undisturbed", max_frames=6)
+    run_sources([SCENE], looking, output=tmp_path / "out", max_frames=3)
+    results = tmp_path / "out" / "results.jsonl"
+    results.write_text("".join(results.read_text().splitlines(keepends=True)[:-1]))
+    outcome = run_sources([SCENE], looking, output=tmp_path / "out", resume=True, max_frames=6)
+    assert_same(outcome.folder, tmp_path / "undisturbed")
+
+
+def test_a_threshold_that_somebody_set_is_kept(tiny_model: Path, tmp_path: Path) -> None:
+    class Set(Scanner):
+        calls = 0
+
+        def __call__(self, image: Any, **options: Any) -> Any:
+            self.calls += 1
+            if self.calls == 3:
+                self.set_threshold(0.9)
+            return super().__call__(image, **options)
+
+    run_sources([SCENE], lambda: Set(tiny_model, threads=1), output=tmp_path / "undisturbed", max_frames=12)
+    out = tmp_path / "out"
+    run_sources([SCENE], lambda: Set(tiny_model, threads=1), output=out, max_frames=8)
+    results = out / "results.jsonl"
+    results.write_text("".join(results.read_text().splitlines(keepends=True)[:-1]))
+    outcome = run_sources([SCENE], lambda: Scanner(tiny_model, threads=1), output=out, resume=True, max_frames=12)
+    assert [one["before_index"] for one in lines(out) if one["type"] == "setting"] == [2]
+    assert_same(outcome.folder, tmp_path / "undisturbed")
+    assert outcome.summaries[0].fps < 8 / outcome.summaries[0].seconds, "by what was scanned now"
 
 
 def test_wrong_use(scanner: Any, tmp_path: Path, mjpeg_server: Any) -> None:

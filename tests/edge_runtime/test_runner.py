@@ -294,7 +294,8 @@ def test_an_output_that_fails_before_the_first_frame_ends_it(clip: Path, scanner
 def summary_with(**changes: Any) -> Summary:
     values: dict[str, Any] = {
         "source": "x", "part": None, "live": False, "reason": "end", "frames": 1, "cracked_frames": 0, "regions": 0,
-        "seconds": 1.0, "dropped": 0, "gaps": 0, "skipped": (), "lost_outputs": (), "error": None, **changes,
+        "seconds": 1.0, "fps": 1.0, "dropped": 0, "gaps": 0, "skipped": (), "lost_outputs": (), "error": None,
+        **changes,
     }  # fmt: skip
     return Summary(**values)
 

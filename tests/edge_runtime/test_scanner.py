@@ -79,6 +79,25 @@ def test_thresholds_come_from_the_card_and_give_way_to_the_option(tiny_model: Pa
         assert (scanner.plan.window_threshold, scanner.plan.cell_threshold) == (0.3, 0.8)
 
 
+def test_a_threshold_that_is_set_during_a_scan_holds_from_the_next_frame_on(tiny_model: Path) -> None:
+    class Nosy(Scanner):
+        def _scan(self, *arguments: Any) -> Any:
+            scores = super()._scan(*arguments)
+            self.set_threshold(0.99999)  # as another thread may, in the middle of it
+            return scores
+
+    image = np.full((256, 320, 3), 235, np.uint8)
+    image[32:200, 60:200] = 0
+    with Nosy(tiny_model, threshold=0.3, threads=1) as scanner:
+        first = scanner(image)
+        assert (scanner.threshold, scanner.plan.window_threshold) == (0.99999, 0.3), "the plan is that of the result"
+        assert first.cracked
+        second = scanner(image)
+        assert scanner.plan.window_threshold == 0.99999
+    assert first.max_score == second.max_score < 0.99999
+    assert not second.cracked
+
+
 def test_the_card_names_the_default_operating_point(
     write_model: Callable[..., Path], card: Callable[..., ModelCard]
 ) -> None:

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import socket
 import struct
-from collections.abc import Callable
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -15,6 +19,7 @@ import pytest
 from crackedge.edge_runtime import SourceError, open_source
 from crackedge.edge_runtime.pipe import RawVideo
 from crackedge.edge_runtime.sources import SourceOptions
+from crackedge.edge_runtime.stop import StopFlag
 
 VIDEOS = Path(__file__).resolve().parents[2] / ".." / "shared" / "data" / "videos"
 ONE = 1 << 16
@@ -209,3 +214,80 @@ def test_the_file_is_closed(write_video: Any) -> None:
         next(iter(source))
         assert open_files() == 1
     assert open_files() == 0
+
+
+@contextmanager
+def stalling_server(data: bytes) -> Iterator[str]:
+    """The address of a video of which only so much comes, or nothing at all."""
+    connections: list[socket.socket] = []
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def serve() -> None:
+            while True:
+                try:
+                    connection, _ = server.accept()
+                except OSError:
+                    return
+                connections.append(connection)
+                connection.recv(1 << 16)
+                if data:
+                    head = f"HTTP/1.1 200 OK\r\nContent-Type: video/mp4\r\nContent-Length: {2 * len(data)}\r\n\r\n"
+                    connection.sendall(head.encode() + data)
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.getsockname()[1]}/flight.ts"
+        finally:
+            server.shutdown(socket.SHUT_RDWR)
+            thread.join()
+            for connection in connections:
+                connection.close()
+
+
+@pytest.fixture
+def transport_stream(tmp_path: Path, write_video: Any) -> bytes:
+    """A video that can be read from its beginning on."""
+    with av.open(str(write_video(frames=40))) as given, av.open(str(tmp_path / "flight.ts"), "w") as made:
+        stream = made.add_stream_from_template(given.streams.video[0])
+        for packet in given.demux(video=0):
+            if packet.size:
+                packet.stream = stream
+                made.mux(packet)
+    return (tmp_path / "flight.ts").read_bytes()
+
+
+def test_a_server_that_does_not_answer_is_left_when_told_to_stop() -> None:
+    stop = StopFlag()
+    with stalling_server(b"") as url:
+        threading.Timer(0.3, stop.ask).start()
+        began_s = time.monotonic()
+        with pytest.raises(SourceError, match="cannot be opened"):
+            open_source(url, SourceOptions(open_s=60), stop=stop)
+        assert time.monotonic() - began_s < 30
+        with pytest.raises(SourceError, match="no answer in time"):
+            open_source(url, SourceOptions(open_s=0.2))
+
+
+def test_a_server_that_stalls_is_left_when_told_to_stop(transport_stream: bytes) -> None:
+    stop = StopFlag()
+    with (
+        stalling_server(transport_stream) as url,
+        open_source(url, SourceOptions(read_s=60), stop=stop) as source,
+        closing(iter(source)) as frames,  # type: ignore[type-var]  # a generator
+    ):
+        began_s = time.monotonic()
+        next(frames)
+        threading.Timer(0.5, stop.ask).start()
+        seen = 1 + sum(1 for _ in frames)
+    assert time.monotonic() - began_s < 30
+    assert 1 <= seen <= 40
+    assert source.gaps == []
+
+
+def test_a_server_that_stalls_is_a_gap(transport_stream: bytes) -> None:
+    with stalling_server(transport_stream) as url, open_source(url, SourceOptions(read_s=0.5)) as source:
+        seen = sum(1 for _ in source)
+        (gap,) = source.gaps
+    assert seen > 30
+    assert gap.reason == "no data for 0.5 s"

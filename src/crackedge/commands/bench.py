@@ -137,10 +137,9 @@ def bench(models: tuple[str, ...], json_file: Path | None, html_file: Path | Non
 
     Exit code 5 when --compare finds it slower, certainly by more than --fail-over.
     """
-    from crackedge.benchmarks.comparison import check_comparable, check_processes, parse_share, read_bench
+    from crackedge.benchmarks.comparison import parse_share, read_bench
     from crackedge.benchmarks.footage import FootageStore
     from crackedge.benchmarks.latency import SCHEMA
-    from crackedge.benchmarks.machine import describe_machine
     from crackedge.benchmarks.sweep import plans_of
     from crackedge.edge_runtime.model import shipped_models
 
@@ -161,17 +160,16 @@ def bench(models: tuple[str, ...], json_file: Path | None, html_file: Path | Non
         threads=options["threads"],
         sizes=options["size"],
     )
-    if options["board"] is not None:
-        _estimate(plans, options["board"], target_fps, json_file)
-        return
-    if len(plans) > 1 and (base is not None or options["sustain"]):
+    one_alone = base is not None or options["sustain"]
+    if target_fps is not None and one_alone:
+        raise click.UsageError("--target-fps goes without --compare and --sustain; call it for itself")
+    if len(plans) > 1 and one_alone:
         raise click.UsageError(
             f"{len(plans)} plans: --compare and --sustain take one model and one value of each option"
         )
-    if base is not None:
-        check_processes(base, restarts=options["restarts"])
-        if not options["force"]:  # now, and not after a minute of measuring
-            check_comparable(base, {"machine": describe_machine(), "model": opened[0].identity})
+    if options["board"] is not None:
+        _estimate(plans, options["board"], target_fps, json_file, html_file)
+        return
     with StatusLine() as line, FootageStore(options["source"]) as store:
         if target_fps is not None or len(plans) > 1:
             _side_by_side(plans, store, target_fps, line, json_file, html_file, options)
@@ -200,6 +198,10 @@ def _one(
 
     given: dict[str, Any] = {"engine": plan.engine, "stride": plan.stride, "threads": plan.threads}
     scenarios = options["scenarios"] or tuple(base["scenarios"] if base else SCENARIOS)
+    if base is not None:  # now, and not after a minute of measuring
+        comparison.check_judgeable(base, scenarios=scenarios, restarts=options["restarts"])
+        if not options["force"]:
+            comparison.check_comparable(base, _to_be_measured(plan, store, given))
     result = bench_model(
         plan.model, store, scenarios=scenarios, size=plan.size, progress=line.show, **given, **_measuring(options)
     )
@@ -214,13 +216,28 @@ def _one(
             )
         click.echo(format_sustained(result["sustained"]))
     if base is not None:
-        if not options["force"]:
-            comparison.check_comparable(base, result)
         result["comparison"] = comparison.compare(base, result)
         click.echo(comparison.format_comparison(result["comparison"]))
     _write(result, json_file, html_file, bench_page)
     if base is not None:
         comparison.check_regression(result["comparison"], fail_over=fail_over)
+
+
+def _to_be_measured(plan: Plan, store: FootageStore, given: dict[str, Any]) -> dict[str, Any]:
+    """What a measurement will say of itself, but its figures."""
+    from dataclasses import asdict
+
+    from crackedge.benchmarks.machine import describe_machine
+    from crackedge.edge_runtime.scanner import Scanner
+
+    with Scanner(plan.model, **given) as scanner:
+        made = asdict(scanner.plan)
+    return {
+        "machine": describe_machine(),
+        "model": plan.model.identity,
+        "plan": made,
+        "input": store.take(plan.size)[0].describe(),
+    }
 
 
 def _side_by_side(
@@ -254,9 +271,12 @@ def _side_by_side(
     _write(found, json_file, html_file, lambda whole: sweep_page(whole, text=text))
 
 
-def _estimate(plans: Sequence[Plan], board: str, target_fps: float, json_file: Path | None) -> None:
+def _estimate(
+    plans: Sequence[Plan], board: str, target_fps: float, json_file: Path | None, html_file: Path | None
+) -> None:
     """Say which plans may keep a pace on a board that is not at hand."""
     from crackedge.benchmarks.advice import estimate_plans, format_estimates, read_board
+    from crackedge.benchmarks.bench_page import text_page
     from crackedge.benchmarks.footage import SIZE
     from crackedge.edge_runtime.engine import engine_name
     from crackedge.edge_runtime.errors import OptionError
@@ -270,9 +290,10 @@ def _estimate(plans: Sequence[Plan], board: str, target_fps: float, json_file: P
             continue
         fitting.append(plan)
     found = estimate_plans(fitting, published, target_fps=target_fps, default_size=SIZE)
-    click.echo(format_estimates(found, published, board=board, target_fps=target_fps))
-    if json_file is not None:
-        write_json(json_file, {"kind": "estimate", "board": board, "target_fps": target_fps, "plans": found})
+    text = format_estimates(found, published, board=board, target_fps=target_fps)
+    click.echo(text)
+    whole = {"kind": "estimate", "board": board, "target_fps": target_fps, "plans": found}
+    _write(whole, json_file, html_file, lambda _: text_page(f"{board}: estimate", text))
 
 
 def _measuring(options: dict[str, Any]) -> dict[str, Any]:

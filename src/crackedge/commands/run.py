@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+import os
 from pathlib import Path
 from typing import Any
 
@@ -55,10 +57,10 @@ def run(sources: tuple[str, ...], camera: tuple[int, ...], output: Path | None, 
     texts = [*sources, *(str(number) for number in camera)]
     if not texts:
         raise click.UsageError("no source: give a video, a folder, a camera's number, or an address")
+    _import_numpy()
     from crackedge.edge_runtime.runs import OutputOptions, Start, run_sources
     from crackedge.edge_runtime.scanner import Scanner
     from crackedge.edge_runtime.stop import stop_on_signals
-    from crackedge.edge_runtime.tuning import way_text
 
     reading, area = given_reading(options), given_area(options)
 
@@ -68,6 +70,8 @@ def run(sources: tuple[str, ...], camera: tuple[int, ...], output: Path | None, 
     def on_start(start: Start) -> None:
         plan, tuning = start.scanner.plan, start.scanner.tuning
         if tuning is not None and tuning.measured:
+            from crackedge.edge_runtime.tuning import way_text
+
             line.say(f"tuned to this device: {way_text(tuning.way, tuning.engine)}; `crackedge tune` takes more time")
         if start.next_index:
             line.say(f"{start.source.uri}: going on at frame {start.next_index}")
@@ -75,7 +79,7 @@ def run(sources: tuple[str, ...], camera: tuple[int, ...], output: Path | None, 
             line.say(f"live view: {start.view_url}")
         line.say(
             f"{start.source.uri}: model {start.scanner.model.name}, engine {plan.engine}, stride {plan.stride}, "
-            f"threshold {plan.window_threshold:.2f}, {plan.runtime}, {count(plan.threads, 'thread')}"
+            f"threshold {start.scanner.threshold:.2f}, {plan.runtime}, {count(plan.threads, 'thread')}"
         )
 
     with StatusLine() as line, stop_on_signals() as stop:
@@ -109,3 +113,13 @@ def run(sources: tuple[str, ...], camera: tuple[int, ...], output: Path | None, 
             err=take_stdout(options),
         )
     return outcome.exit_code(fail_on_crack=options["fail_on_crack"])
+
+
+def _import_numpy() -> None:
+    """Import it without the threads of its OpenBLAS, which spin while the process starts; no run needs them."""
+    setting = "OPENBLAS_NUM_THREADS"
+    given = setting in os.environ
+    os.environ.setdefault(setting, "1")
+    importlib.import_module("numpy")
+    if not given:
+        del os.environ[setting]  # a sink's program may need its own
