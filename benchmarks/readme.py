@@ -192,6 +192,62 @@ def soak() -> str:
     return f"{_markdown(header, rows)}\n\n{format_soak(result).splitlines()[0]}; {_machine(result)}."
 
 
+def kills() -> str:
+    """Runs ended at random moments."""
+    result = _reference("kills.json")
+    rows = [
+        [name, str(one["runs"]), str(one["survived"]), f"{one['longest_end_s']:.1f}", f"{one['most_seconds_lost']:.2f}"]
+        for name, one in result["signals"].items()
+    ]
+    header = ["signal", "runs", "nothing wrong", "longest end, s", "most of the marked video lost, s"]
+    return f"{_markdown(header, rows)}\n\n{_machine(result)}."
+
+
+def reuse() -> str:
+    """Scores carried along with a moving camera."""
+    result = _reference("reuse.json")
+    rows = [
+        [
+            f"`{Path(one['source']).name if '://' not in one['source'] else one['source']}`",
+            one["size"],
+            str(one["frames"]),
+            f"{one['fewer_pixels']:.1f}",
+            *(f"{one[share]:.1%}" for share in ("lost", "added", "repeated_lost")),
+            f"{one['mean_ms']['full'] / one['mean_ms']['reuse']:.1f}",
+        ]
+        for one in result["sources"]
+    ]
+    header = [
+        "source",
+        "size",
+        "frames",
+        "times fewer pixels",
+        "lost",
+        "added",
+        "lost by scanning twice",
+        "times faster",
+    ]
+    return f"{_markdown(header, rows)}\n\n{_machine(result)}."
+
+
+def overload() -> str:
+    """A latency budget on a machine that is busy with something else."""
+    result = _reference("overload.json")
+    rows = [
+        [
+            way,
+            str(one["frames"]),
+            f"{one['results_per_s']:.1f}",
+            *(f"{one['latency_ms'][percentile]:.0f}" for percentile in ("p50", "p95", "p99")),
+            f"{one['longest_stale_s']:.2f}",
+            f"{one['mean_scanned']:.0%}",
+        ]
+        for way, one in result["ways"].items()
+    ]
+    header = ["way", "frames", "results/s", "p50 ms", "p95 ms", "p99 ms", "longest unseen, s", "cells scanned a frame"]
+    return f"{_markdown(header, rows)}\n\n{_machine(result)}, a busy process on each."
+
+
 TABLES: dict[str, Callable[[], str]] = {
     "accuracy": accuracy,
     "scenes": scenes,
@@ -203,6 +259,9 @@ TABLES: dict[str, Callable[[], str]] = {
     "localisation": localisation,
     "faults": faults,
     "soak": soak,
+    "kills": kills,
+    "reuse": reuse,
+    "overload": overload,
 }
 
 _FIGURE_NAMES = ("crack + sound", "accuracy", "recall", "false positives", "AUC")

@@ -10,7 +10,7 @@ from crackedge.benchmarks.readme import TABLES, main, rewrite
 from crackedge.edge_runtime.errors import DataError
 
 ROOT = Path(__file__).resolve().parents[2]
-DOCUMENTS = ("README.md", "docs/faults.md")
+DOCUMENTS = ("README.md", "docs/faults.md", "docs/real-time.md")
 
 
 def test_each_table_stands_in_a_document() -> None:
