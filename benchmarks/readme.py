@@ -221,11 +221,11 @@ def reuse() -> str:
         "source",
         "size",
         "frames",
-        "times fewer pixels",
+        "fewer pixels, times",
         "lost",
         "added",
-        "lost by scanning twice",
-        "times faster",
+        "lost by a second scan",
+        "faster, times",
     ]
     return f"{_markdown(header, rows)}\n\n{_machine(result)}."
 
