@@ -27,6 +27,8 @@ from crackedge.edge_runtime.sink_address import SinkContext, open_sink, parse_si
 from crackedge.edge_runtime.stop import StopFlag
 from crackedge.edge_runtime.tally import Summary
 
+pytestmark = pytest.mark.slow
+
 
 def noise_and_a_block(number: int) -> Any:
     """A black block, a crack to the tiny model, on what takes much room in a video."""

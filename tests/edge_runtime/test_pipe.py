@@ -24,6 +24,8 @@ from crackedge.edge_runtime.runs import run_sources
 from crackedge.edge_runtime.sources import SourceOptions
 from crackedge.edge_runtime.stop import StopFlag
 
+pytestmark = pytest.mark.slow
+
 Feed = Callable[[list[bytes]], Path]
 EVERY = SourceOptions(realtime=False)
 

@@ -22,6 +22,8 @@ from crackedge.edge_runtime.area import Area
 from crackedge.edge_runtime.runs import OutputOptions, run_sources
 from crackedge.edge_runtime.stop import StopFlag
 
+pytestmark = pytest.mark.slow
+
 FRAMES = 60
 SCENE = f"scene:?frames={FRAMES}&size=320x240&cracks=2&distractors=0"
 PROGRAM = """

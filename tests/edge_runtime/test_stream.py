@@ -19,6 +19,8 @@ from crackedge.edge_runtime import Frame, LiveSourceError, Scanner, SourceError,
 from crackedge.edge_runtime.runs import run_sources
 from crackedge.edge_runtime.sources import SourceOptions
 
+pytestmark = pytest.mark.slow
+
 
 def test_a_stream_of_jpegs_that_stalls(mjpeg_server: Callable[..., Any]) -> None:
     server = mjpeg_server(frames=5, then="stall")
