@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timezone
 
 import numpy as np
 import numpy.typing as npt
@@ -33,6 +33,10 @@ class Frame:
     captured_at: datetime | None = None
     dropped_before: int = 0
     file: str | None = None
+
+    def age_s(self) -> float | None:
+        """Seconds since its capture; None where that is not known."""
+        return None if self.captured_at is None else (datetime.now(timezone.utc) - self.captured_at).total_seconds()
 
 
 def check_image(image: object) -> Image:

@@ -11,7 +11,6 @@ import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime, timezone
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -21,8 +20,8 @@ import numpy as np
 from crackedge.edge_runtime.frame import Frame, Image
 from crackedge.edge_runtime.lattice import CELL
 from crackedge.edge_runtime.marking import marked
+from crackedge.edge_runtime.pictures import cut_out, encoded_jpeg
 from crackedge.edge_runtime.records import Record
-from crackedge.edge_runtime.regions import Region
 from crackedge.edge_runtime.scanner import FrameResult
 from crackedge.edge_runtime.scoremap import ScoreMap
 from crackedge.edge_runtime.thermal import temperature_c
@@ -38,7 +37,6 @@ View = Literal["marked", "scores"]
 _RATE_OVER_S = 5.0
 _CRACKS = 24  # of the running list
 _CRACK_EVERY_S = 0.5  # one crack fills many frames
-_MARGIN_PX = 32
 _MOST_WIDTH_PX = 1280  # of streamed pictures: a phone has no more
 _QUALITY = {"stream": 75, "snapshot": 92}
 _HEAT = 0.45  # opacity of the score map
@@ -118,8 +116,7 @@ class LiveView:
     def write(self, frame: Frame, result: FrameResult) -> None:
         """Remember a frame; see :class:`crackedge.edge_runtime.sinks.Sink`."""
         now_s = self._clock()
-        captured_at = frame.captured_at
-        age_s = None if captured_at is None else (datetime.now(timezone.utc) - captured_at).total_seconds()
+        age_s = frame.age_s()
         crack = self._crack_in(frame, result, now_s)
         with self._lock:
             self._newest = _Newest(self._counts["frames"] + 1, frame, result, now_s, age_s)
@@ -200,8 +197,10 @@ class LiveView:
                 return None
             known = self._jpegs.get(view)
             if known is None or known[0] != newest.number:
-                known = newest.number, _encoded(_small(_picture(newest, view)), "stream")
-                self._jpegs[view] = known
+                data = _encoded(_small(_picture(newest, view)), "stream")
+                if data is None:
+                    return None
+                known = self._jpegs[view] = newest.number, data
             return known
 
     def snapshot(self) -> bytes | None:
@@ -221,7 +220,7 @@ class LiveView:
             return None
         self._next_crack_s = now_s + _CRACK_EVERY_S
         region = result.regions[0]
-        crop = _crop(frame.image, region).copy()
+        crop = cut_out(frame.image, region).copy()
         return Crack(next(self._numbers), frame.index, frame.time_s, region.score, region.bbox, crop)
 
 
@@ -285,11 +284,6 @@ def _heated(image: Image, scores: ScoreMap) -> Image:
     return np.asarray(cv2.addWeighted(image, 1 - _HEAT, heat, _HEAT, 0), np.uint8)
 
 
-def _crop(image: Image, region: Region) -> Image:
-    x0, y0, x1, y1 = region.bbox
-    return image[max(0, y0 - _MARGIN_PX) : y1 + _MARGIN_PX, max(0, x0 - _MARGIN_PX) : x1 + _MARGIN_PX]
-
-
 def _small(image: Image) -> Image:
     height, width = image.shape[:2]
     if width <= _MOST_WIDTH_PX:
@@ -298,6 +292,5 @@ def _small(image: Image) -> Image:
     return np.asarray(cv2.resize(image, size_wh, interpolation=cv2.INTER_AREA), np.uint8)
 
 
-def _encoded(image: Image, use: str) -> bytes:
-    _, data = cv2.imencode(".jpg", cv2.cvtColor(image, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, _QUALITY[use]])
-    return data.tobytes()
+def _encoded(image: Image, use: str) -> bytes | None:
+    return encoded_jpeg(image, quality=_QUALITY[use])

@@ -12,8 +12,10 @@ import cv2
 
 from crackedge.edge_runtime.errors import OutputError
 from crackedge.edge_runtime.frame import Frame, Image
+from crackedge.edge_runtime.lattice import CELL
 from crackedge.edge_runtime.marking import marked
 from crackedge.edge_runtime.records import Record
+from crackedge.edge_runtime.regions import Region
 from crackedge.edge_runtime.scanner import FrameResult
 from crackedge.edge_runtime.sinks import as_output_error
 
@@ -23,11 +25,23 @@ if TYPE_CHECKING:
 Written = Callable[[Path, int], None]  # called with each file that was written, and its length in bytes
 
 _JPEG_QUALITY = 92
-_MARGIN_PX = 32  # around a crack that is cut out: one cell
 
 
 def unwatched(path: Path, length: int) -> None:
     """What is called with written files where nobody wants to know."""
+
+
+def cut_out(image: Image, region: Region) -> Image:
+    """A view of the region in an (H, W, 3) picture, with a margin of one cell."""
+    x0, y0, x1, y1 = region.bbox
+    return image[max(0, y0 - CELL) : y1 + CELL, max(0, x0 - CELL) : x1 + CELL]
+
+
+def encoded_jpeg(image: Image, *, quality: int = _JPEG_QUALITY) -> bytes | None:
+    """An (H, W, 3) uint8 RGB picture as a JPEG file; None where it is too large for one."""
+    bgr = cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
+    done, data = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, quality])
+    return data.tobytes() if done else None
 
 
 class PictureFolder:
@@ -63,20 +77,18 @@ class PictureFolder:
             OutputError: it cannot be written; nothing of it is left.
         """
         path = self.take(stem)
-        done, data = cv2.imencode(
-            ".jpg", cv2.cvtColor(image, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY]
-        )
-        if not done:
+        data = encoded_jpeg(image)
+        if data is None:
             raise OutputError(f"{path}: cannot be written as JPEG ({image.shape[1]}x{image.shape[0]})")
         with as_output_error(path):
             self._folder.mkdir(parents=True, exist_ok=True)
             try:
-                path.write_bytes(data.tobytes())
+                path.write_bytes(data)
             except OSError:
                 with contextlib.suppress(OSError):
                     path.unlink()
                 raise
-        self._written(path, data.size)
+        self._written(path, len(data))
 
 
 class ImageSink:
@@ -146,9 +158,7 @@ class CropSink:
     def write(self, frame: Frame, result: FrameResult) -> None:
         """Cut out and write the regions; see :class:`crackedge.edge_runtime.sinks.Sink`."""
         for number, region in enumerate(result.regions, 1):
-            x0, y0, x1, y1 = region.bbox
-            crop = frame.image[max(0, y0 - _MARGIN_PX) : y1 + _MARGIN_PX, max(0, x0 - _MARGIN_PX) : x1 + _MARGIN_PX]
-            self._pictures.add(f"{self._pictures.name_of(frame)}-{number}", crop)
+            self._pictures.add(f"{self._pictures.name_of(frame)}-{number}", cut_out(frame.image, region))
 
     def note(self, record: Record) -> None:
         """Only frames can be seen."""

@@ -178,6 +178,11 @@ def summary_record(summary: Summary, *, ended_at: datetime) -> Record:
     }
 
 
+def utc_now() -> datetime:
+    """This moment."""
+    return datetime.now(timezone.utc)
+
+
 def utc_text(moment: datetime) -> str:
     """ISO 8601 in UTC with milliseconds and a Z."""
     return moment.astimezone(timezone.utc).isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -7,13 +7,12 @@ import itertools
 import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
-from datetime import datetime, timezone
 
 from crackedge.edge_runtime.errors import CrackedgeError, LiveSourceError, SourceError
 from crackedge.edge_runtime.frame import Frame
 from crackedge.edge_runtime.notices import Notices
 from crackedge.edge_runtime.outputs import Outputs
-from crackedge.edge_runtime.records import header_record, summary_record
+from crackedge.edge_runtime.records import header_record, summary_record, utc_now
 from crackedge.edge_runtime.relay import read_ahead
 from crackedge.edge_runtime.scanner import Scanner
 from crackedge.edge_runtime.sinks import Sink
@@ -72,7 +71,7 @@ def run(
         )
         scanner.forget()
         header = header_record(
-            source, model=scanner.model, plan=scanner.plan, started_at=_now(), part=part, reading=reading
+            source, model=scanner.model, plan=scanner.plan, started_at=utc_now(), part=part, reading=reading
         )
         outputs.begin(header, scanner.plan)
         frames: Iterable[Frame] = source if source.live else stack.enter_context(read_ahead(source, stop=stop))
@@ -84,7 +83,7 @@ def run(
             for frame in itertools.islice(frames, still):
                 if stop():
                     break
-                result = scanner(frame.image, time_s=frame.time_s, waited_ms=_waited_ms(frame))
+                result = scanner(frame.image, time_s=frame.time_s, waited_ms=(frame.age_s() or 0.0) * 1e3)
                 outputs.tell_losses(before_index=frame.index)
                 outputs.tell_setting(scanner.plan, before_index=frame.index)
                 outputs.tell_notices()
@@ -104,16 +103,8 @@ def run(
         summary = tally.summary(
             interrupted=stop(), error=error, lost_outputs=outputs.lost, dropped_by_sink=outputs.dropped
         )
-        outputs.note(summary_record(summary, ended_at=_now()))
+        outputs.note(summary_record(summary, ended_at=utc_now()))
     if tally.frames:
         on_progress(tally.progress())
     # Once more: a disk may have become full with the very last line.
     return dataclasses.replace(summary, lost_outputs=outputs.lost)
-
-
-def _waited_ms(frame: Frame) -> float:
-    return 0.0 if frame.captured_at is None else (_now() - frame.captured_at).total_seconds() * 1e3
-
-
-def _now() -> datetime:
-    return datetime.now(timezone.utc)

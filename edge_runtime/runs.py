@@ -6,7 +6,7 @@ import contextlib
 import itertools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timezone
+from datetime import datetime
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,7 +23,7 @@ from crackedge.edge_runtime.errors import (
     SourceError,
 )
 from crackedge.edge_runtime.notices import Notices
-from crackedge.edge_runtime.records import Record, header_record
+from crackedge.edge_runtime.records import Record, header_record, utc_now
 from crackedge.edge_runtime.rotation import KeptFiles, RotationOptions
 from crackedge.edge_runtime.runner import run
 from crackedge.edge_runtime.scanner import Scanner
@@ -317,9 +317,9 @@ def _earlier(
     from crackedge.edge_runtime import resumption
 
     header = header_record(
-        source, model=scanner.model, plan=scanner.plan, started_at=_now(), part=part, reading=reading
+        source, model=scanner.model, plan=scanner.plan, started_at=utc_now(), part=part, reading=reading
     )
-    return resumption.take_up(where, header, marked=outputs.video, at=_now())
+    return resumption.take_up(where, header, marked=outputs.video, at=utc_now())
 
 
 def _sinks(
@@ -358,7 +358,3 @@ def _run_name(texts: Sequence[str], addresses: Sequence[Address]) -> str:
         return addresses[0].name
     first = folder_name(Path(texts[0]).absolute().name) if len(texts) == 1 else addresses[0].name
     return first if len(texts) == 1 else f"{first}-and-{len(addresses) - 1}-more"
-
-
-def _now() -> datetime:
-    return datetime.now(timezone.utc)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections import deque
 from dataclasses import dataclass
-from datetime import datetime, timezone
 from typing import Any, Literal
 
 from crackedge.edge_runtime.errors import CrackedgeError
@@ -178,8 +177,7 @@ class Tally:
         self._regions_now = len(result.regions)
         self._regions += self._regions_now
         self._dropped += frame.dropped_before
-        if frame.captured_at is not None:
-            self._age_s = (datetime.now(timezone.utc) - frame.captured_at).total_seconds()
+        self._age_s = frame.age_s()
         self._end_s = time.perf_counter()
         self._recent.append((self._end_s, self.frames))
         while len(self._recent) > 2 and self._end_s - self._recent[0][0] > _RATE_OVER_S:
