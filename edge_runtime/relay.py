@@ -27,7 +27,8 @@ if TYPE_CHECKING:
     from typing import Self
 
 _LOOK_S = 0.05  # how often a wait looks whether to stop
-_DEPTH = 2  # frames that wait between two threads: enough to smooth, and 50 MB at 4K
+_DEPTH = 2  # frames that wait between two threads: enough to smooth
+_WAITING_BYTES = 40_000_000  # that they may hold; a frame of 4K has 25 MB, and waits alone
 _NOTES = 64  # records beside the frames that may wait for a sink that is not waited for
 _FIRST_S = 2.0  # for a header: a sink that fails at once should say so before the first frame
 _LIVE_END_S = 5.0  # for a sink of a live source, to write what it holds back
@@ -38,7 +39,7 @@ _LAST_S = 0.3  # however late it is
 
 @contextlib.contextmanager
 def read_ahead(frames: Iterable[Frame], *, stop: Callable[[], bool] = never) -> Iterator[Iterator[Frame]]:
-    """The same frames, taken from ``frames`` by a thread that is up to three ahead.
+    """The same frames, taken from ``frames`` by a thread that is up to three ahead; two, where they are large.
 
     What ``frames`` raises is raised at the same place. At the end of the ``with`` block the thread has ended, after
     the frame that it was reading.
@@ -47,11 +48,12 @@ def read_ahead(frames: Iterable[Frame], *, stop: Callable[[], bool] = never) -> 
         frames: what to read; only the thread touches it.
         stop: asked now and then while waiting; the frames end when it says True.
     """
-    waiting: queue.Queue[Frame | None] = queue.Queue(_DEPTH)
+    waiting: queue.Queue[Frame | None] = queue.Queue()
     failure: list[BaseException] = []
     leaving = threading.Event()
 
     def put(frame: Frame | None) -> None:
+        waiting.maxsize = _room(_DEPTH, frame.image.nbytes if frame else 0)  # nobody else puts
         while not leaving.is_set():
             with contextlib.suppress(queue.Full):
                 waiting.put(frame, timeout=_LOOK_S)
@@ -99,7 +101,7 @@ class BackgroundSink:
     Args:
         sink: called by the thread only, but for its ``__enter__``.
         live: whether frames are dropped instead of waited for.
-        depth: how many frames may wait.
+        depth: how many frames may wait, where they are not large.
         stop: when to be quick about the end.
     """
 
@@ -138,7 +140,7 @@ class BackgroundSink:
 
     def write(self, frame: Frame, result: FrameResult) -> None:
         """Pass a frame on; see :class:`crackedge.edge_runtime.sinks.Sink`."""
-        self._pass_on(_Job(cast("Sink", self._sink).write, (frame, result), is_frame=True))
+        self._pass_on(_Job(cast("Sink", self._sink).write, (frame, result), is_frame=True, nbytes=frame.image.nbytes))
 
     def note(self, record: Record) -> None:
         """Pass a record on; see :class:`crackedge.edge_runtime.sinks.RecordSink`."""
@@ -163,7 +165,7 @@ class BackgroundSink:
             self._raise()
             if self._live:
                 self._make_room(job)
-            elif not self._wait(lambda: len(self._waiting) < self._depth or not self._works):
+            elif not self._wait(lambda: len(self._waiting) < _room(self._depth, job.nbytes) or not self._works):
                 self._give_up()
             self._raise()
             if self._works:
@@ -173,7 +175,7 @@ class BackgroundSink:
     def _make_room(self, job: _Job) -> None:
         """Drop the oldest frame, or the oldest of the other records, where too many wait."""
         alike = [one for one in self._waiting if one.is_frame == job.is_frame and not one.is_end]
-        if len(alike) >= (self._depth if job.is_frame else _NOTES):
+        if len(alike) >= (_room(self._depth, job.nbytes) if job.is_frame else _NOTES):
             self._waiting.remove(alike[0])
             self._dropped += job.is_frame
 
@@ -250,3 +252,9 @@ class _Job:
     arguments: tuple[Any, ...]
     is_frame: bool = False
     is_end: bool = False
+    nbytes: int = 0  # of pixels that it holds
+
+
+def _room(depth: int, nbytes: int) -> int:
+    """How many frames of so many bytes may wait: ``depth``, fewer where they are large, one at least."""
+    return max(1, min(depth, _WAITING_BYTES // max(1, nbytes)))

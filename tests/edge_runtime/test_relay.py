@@ -48,6 +48,21 @@ def test_an_error_comes_after_the_frames_before_it(count: int) -> None:
     assert taken == list(range(count))
 
 
+def test_of_large_frames_fewer_wait() -> None:
+    large = np.zeros((2160, 3840, 3), np.uint8)
+    asked: list[int] = []
+
+    def large_frames() -> Iterator[Frame]:
+        for number in range(10):
+            asked.append(number)
+            yield Frame(large, number, None)
+
+    with read_ahead(large_frames()) as ahead:
+        next(ahead)
+        time.sleep(0.2)
+        assert len(asked) <= 3  # taken, waiting, in hand
+
+
 def test_the_reader_is_only_a_little_ahead_and_ends_with_the_block() -> None:
     before, asked = threads(), []  # type: ignore[var-annotated]
     with read_ahead(frames(1000, asked=asked)) as ahead:
@@ -260,3 +275,19 @@ def test_stop_ends_the_wait_of_a_file_run_for_room() -> None:
     with BackgroundSink(gated, stop=stop) as sink, pytest.raises(OutputError, match="given up"):
         write_on(sink)
     gated.gate.set()
+
+
+def test_a_sink_lets_fewer_large_frames_wait() -> None:
+    gated: Any = Gated()
+    frame = Frame(np.zeros((2160, 3840, 3), np.uint8), 0, None)
+    with BackgroundSink(gated) as sink:
+        writers = [threading.Thread(target=sink.write, args=(frame, None), daemon=True) for _ in range(3)]
+        for writer in writers:
+            writer.start()
+            time.sleep(0.1)
+        assert [writer.is_alive() for writer in writers] == [False, False, True]  # at work, waiting, held up
+        gated.gate.set()
+        for writer in writers:
+            writer.join()
+        sink.finish()
+    assert gated.did == [0, 0, 0, "finished"]
