@@ -18,9 +18,9 @@ from crackedge.benchmarks.operations import read_graph
 from crackedge.benchmarks.sweep import Plan, worst_auc
 from crackedge.benchmarks.table import Figure, aligned
 from crackedge.edge_runtime import lattice
-from crackedge.edge_runtime.engine import engine_name
 from crackedge.edge_runtime.errors import DataError, OptionError
-from crackedge.edge_runtime.tiles_engine import TILES_STRIDE
+from crackedge.edge_runtime.scan.engine import engine_name
+from crackedge.edge_runtime.scan.tiles_engine import TILES_STRIDE
 
 BOARDS = Path(__file__).parent / "reference" / "boards.json"
 LEAST_FRAMES = 70  # for a bound on p90, with some to spare

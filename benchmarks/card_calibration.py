@@ -33,9 +33,9 @@ from crackedge.benchmarks.data_sets import LabelledSet
 from crackedge.benchmarks.evaluation import Progress, SetLogits, cell_scores, collect_logits, judge, window_scores
 from crackedge.benchmarks.metrics import Labels, Scores
 from crackedge.benchmarks.table import Figure, aligned
-from crackedge.edge_runtime.card import Calibration, ModelCard, OperatingPoint, append_card
 from crackedge.edge_runtime.errors import DataError
-from crackedge.edge_runtime.model import Model
+from crackedge.edge_runtime.models.card import Calibration, ModelCard, OperatingPoint, append_card
+from crackedge.edge_runtime.models.model import Model
 from crackedge.edge_runtime.output_file import replacing, require_free
 
 BALANCED_RATE = 0.10  # of a set's crack-free windows that may be marked

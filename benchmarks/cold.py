@@ -45,8 +45,8 @@ def _first_result(model: str, frames: str, *words: str) -> dict[str, float]:
     moments = {"start": time.monotonic()}
     import numpy as np
 
-    from crackedge.edge_runtime.model import open_model
-    from crackedge.edge_runtime.scanner import Scanner
+    from crackedge.edge_runtime.models.model import open_model
+    from crackedge.edge_runtime.scan.scanner import Scanner
 
     frame = np.load(frames, mmap_mode="r")[0]
     moments["import"] = time.monotonic()

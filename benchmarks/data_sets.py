@@ -20,10 +20,10 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from crackedge.edge_runtime import images
 from crackedge.edge_runtime.errors import DataError, SourceError
 from crackedge.edge_runtime.frame import Image
 from crackedge.edge_runtime.lattice import TILE
+from crackedge.edge_runtime.sources import images
 
 Kind = Literal["classes", "masks", "boxes"]
 Truth = npt.NDArray[np.int8]  # (H, W) int8: 1 crack, 0 no crack, -1 not known

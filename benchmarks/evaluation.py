@@ -18,12 +18,12 @@ from crackedge.benchmarks import data_sets, metrics
 from crackedge.benchmarks.calibration import sigmoid
 from crackedge.benchmarks.data_sets import LabelledSet, LabelledWindow, Picture, Skipped, Truth
 from crackedge.benchmarks.table import aligned
-from crackedge.edge_runtime.card import Calibration, OperatingPoint
-from crackedge.edge_runtime.engine import Engine, engine_name, make_engine
 from crackedge.edge_runtime.errors import DataError
 from crackedge.edge_runtime.lattice import CELL
-from crackedge.edge_runtime.model import Model
-from crackedge.edge_runtime.scoremap import ScoreMap
+from crackedge.edge_runtime.models.card import Calibration, OperatingPoint
+from crackedge.edge_runtime.models.model import Model
+from crackedge.edge_runtime.scan.engine import Engine, engine_name, make_engine
+from crackedge.edge_runtime.scan.scoremap import ScoreMap
 
 SCHEMA = 1
 CELL_CRACK_PIXELS = 16  # in a cell, from which on it counts as crack: half of a hairline that crosses it

@@ -22,11 +22,12 @@ from pathlib import Path
 from crackedge.benchmarks import faulty_camera as camera
 from crackedge.benchmarks import senders
 from crackedge.benchmarks.faulty_camera import Act, FaultyCamera, pictures
-from crackedge.edge_runtime.addresses import Address
-from crackedge.edge_runtime.camera import open_camera
 from crackedge.edge_runtime.errors import LiveSourceError
-from crackedge.edge_runtime.reader import Picture
-from crackedge.edge_runtime.sources import Source, SourceOptions, never, open_source
+from crackedge.edge_runtime.sources.addresses import Address
+from crackedge.edge_runtime.sources.camera import open_camera
+from crackedge.edge_runtime.sources.opening import open_source
+from crackedge.edge_runtime.sources.reader import Picture
+from crackedge.edge_runtime.sources.source import Source, SourceOptions, never
 
 _OPEN_S, _READ_S, _GIVE_UP_S, _FREEZE_S = 1.0, 0.4, 20.0, 0.5
 _SLOW_OPEN_S = 10.0  # of senders that are processes and begin with the source

@@ -14,12 +14,13 @@ from types import TracebackType
 from typing import TYPE_CHECKING
 
 from crackedge.benchmarks.sampling import Capture, Clock, newest_captures
-from crackedge.edge_runtime.addresses import Kind
 from crackedge.edge_runtime.frame import Frame, Image
-from crackedge.edge_runtime.marked_video import VideoSink
 from crackedge.edge_runtime.records import Record
-from crackedge.edge_runtime.scanner import FrameResult
-from crackedge.edge_runtime.sources import Gap, Skipped, open_source
+from crackedge.edge_runtime.scan.scanner import FrameResult
+from crackedge.edge_runtime.sinks.marked_video import VideoSink
+from crackedge.edge_runtime.sources.addresses import Kind
+from crackedge.edge_runtime.sources.opening import open_source
+from crackedge.edge_runtime.sources.source import Gap, Skipped
 
 if TYPE_CHECKING:
     from typing import Self
@@ -153,7 +154,7 @@ class ArrivalSink:
     ) -> None: ...
 
     def write(self, frame: Frame, result: FrameResult) -> None:  # noqa: ARG002 - a sink is given both
-        """Note the moment; see :class:`crackedge.edge_runtime.sinks.Sink`."""
+        """Note the moment; see :class:`crackedge.edge_runtime.sinks.sink.Sink`."""
         self.arrivals.append(Arrival(self._clock(), dict(result.timing_ms)))
 
     def note(self, record: Record) -> None:
@@ -171,6 +172,6 @@ class TimedVideoSink(VideoSink):
         self.stages_ms: list[dict[str, float]] = []
 
     def write(self, frame: Frame, result: FrameResult) -> None:
-        """Mark and encode; see :class:`crackedge.edge_runtime.sinks.Sink`."""
+        """Mark and encode; see :class:`crackedge.edge_runtime.sinks.sink.Sink`."""
         super().write(frame, result)
         self.stages_ms.append(self.timing_ms)

@@ -20,8 +20,8 @@ import numpy as np
 
 from crackedge.edge_runtime.errors import OptionError, SourceError
 from crackedge.edge_runtime.frame import Image
-from crackedge.edge_runtime.scenes import parse_scene
-from crackedge.edge_runtime.sinks import as_output_error
+from crackedge.edge_runtime.scenes.scene import parse_scene
+from crackedge.edge_runtime.sinks.sink import as_output_error
 
 if TYPE_CHECKING:
     from typing import Self
@@ -163,8 +163,8 @@ def parse_size(text: str) -> tuple[int, int]:
 
 def _frames_of(text: str) -> tuple[list[Image], Path | None, str]:
     """Some frames of a source, all of the first one's size; the file of a video; and where, without passwords."""
-    from crackedge.edge_runtime.addresses import find_addresses
-    from crackedge.edge_runtime.sources import open_source
+    from crackedge.edge_runtime.sources.addresses import find_addresses
+    from crackedge.edge_runtime.sources.opening import open_source
 
     with open_source(text) as source:
         step = _STEP if source.kind == "video" else 1  # photographs and a camera's frames are not as much alike

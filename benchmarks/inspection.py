@@ -14,11 +14,11 @@ import numpy as np
 from crackedge.benchmarks.machine import describe_machine, format_machine
 from crackedge.benchmarks.operations import groups, read_graph, time_cuts, time_shares
 from crackedge.benchmarks.table import Figure, aligned
-from crackedge.edge_runtime.card import split_card
 from crackedge.edge_runtime.errors import ModelError
-from crackedge.edge_runtime.interpreter import Interpreter, check_threads
 from crackedge.edge_runtime.lattice import TILE
-from crackedge.edge_runtime.model import DEFAULT_MODEL, read_model
+from crackedge.edge_runtime.models.card import split_card
+from crackedge.edge_runtime.models.interpreter import Interpreter, check_threads
+from crackedge.edge_runtime.models.model import DEFAULT_MODEL, read_model
 
 SCHEMA = 1
 

@@ -22,9 +22,9 @@ from crackedge.benchmarks.machine import NOT_MEASURED, describe_machine, describ
 from crackedge.benchmarks.restarts import Setup, cardless_words, measure_in_child
 from crackedge.benchmarks.sampling import check_positive
 from crackedge.benchmarks.scenarios import SCENARIOS, check_scenarios
-from crackedge.edge_runtime.engine import engine_name
 from crackedge.edge_runtime.errors import OptionError
-from crackedge.edge_runtime.model import Model
+from crackedge.edge_runtime.models.model import Model
+from crackedge.edge_runtime.scan.engine import engine_name
 
 SCHEMA = 2
 RESTARTS = 3

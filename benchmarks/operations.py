@@ -19,8 +19,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from crackedge.edge_runtime.interpreter import find_runtime
 from crackedge.edge_runtime.lattice import padded_hw
+from crackedge.edge_runtime.models.interpreter import find_runtime
 from crackedge.edge_runtime.native_log import captured
 
 FRAME_HW = (1080, 1920)  # px

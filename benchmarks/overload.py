@@ -27,12 +27,12 @@ from crackedge.benchmarks.machine import describe_machine, format_machine
 from crackedge.benchmarks.program import PROOF_FAILED, errors_in_a_line, write_figures
 from crackedge.benchmarks.sampling import newest_captures
 from crackedge.benchmarks.table import Figure, aligned
-from crackedge.edge_runtime.budget import REFRESH_S
 from crackedge.edge_runtime.frame import Image
-from crackedge.edge_runtime.interpreter import default_threads
-from crackedge.edge_runtime.model import DEFAULT_MODEL, Model, open_model
-from crackedge.edge_runtime.scanner import Scanner
-from crackedge.edge_runtime.scenes import parse_scene
+from crackedge.edge_runtime.models.interpreter import default_threads
+from crackedge.edge_runtime.models.model import DEFAULT_MODEL, Model, open_model
+from crackedge.edge_runtime.scan.budget import REFRESH_S
+from crackedge.edge_runtime.scan.scanner import Scanner
+from crackedge.edge_runtime.scenes.scene import parse_scene
 
 SCHEMA = 1
 WIDTH, HEIGHT, FPS = 1920, 1080, 30.0

@@ -23,7 +23,7 @@ from crackedge.benchmarks.peers.target import spread_text
 from crackedge.benchmarks.program import PROOF_FAILED, errors_in_a_line
 from crackedge.benchmarks.soak import format_soak
 from crackedge.edge_runtime.errors import DataError
-from crackedge.edge_runtime.model import open_model, shipped_models
+from crackedge.edge_runtime.models.model import open_model, shipped_models
 
 REFERENCE = Path(__file__).parent / "reference"
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from crackedge.edge_runtime.model import Model
+    from crackedge.edge_runtime.models.model import Model
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +31,7 @@ class Setup:
         source: where the frames came from.
         scenarios: as for :func:`crackedge.benchmarks.scenarios.measure`.
         duration_s: as there, and so are ``fps``, ``engine``, ``stride`` and ``threads``.
-        input_range: of a model without a card, as for :func:`crackedge.edge_runtime.model.open_model`.
+        input_range: of a model without a card, as for :func:`crackedge.edge_runtime.models.model.open_model`.
         crack_index: the same.
     """
 
@@ -51,7 +51,7 @@ class Setup:
 
 def cardless_words(model: Model) -> dict[str, Any]:
     """``input_range`` and ``crack_index`` with which :func:`open_model` opens the same again."""
-    from crackedge.edge_runtime.model import INPUT_RANGES
+    from crackedge.edge_runtime.models.model import INPUT_RANGES
 
     if model.has_card:
         return {"input_range": None, "crack_index": None}
@@ -121,7 +121,7 @@ def _measure(file: Path) -> dict[str, Any]:
 
     from crackedge.benchmarks.footage import Footage
     from crackedge.benchmarks.scenarios import measure
-    from crackedge.edge_runtime.model import open_model
+    from crackedge.edge_runtime.models.model import open_model
 
     words = json.loads(file.read_text(encoding="utf-8"))
     setup = Setup(**words)

@@ -25,12 +25,12 @@ import numpy.typing as npt
 from crackedge.benchmarks.machine import describe_machine, format_machine
 from crackedge.benchmarks.program import PROOF_FAILED, errors_in_a_line, write_figures
 from crackedge.benchmarks.table import Figure, aligned
-from crackedge.edge_runtime.audit import lost_cells, region_cells
 from crackedge.edge_runtime.errors import OptionError
 from crackedge.edge_runtime.frame import Image
-from crackedge.edge_runtime.model import DEFAULT_MODEL, Model, open_model
-from crackedge.edge_runtime.scanner import FrameResult, Scanner
-from crackedge.edge_runtime.sources import open_source
+from crackedge.edge_runtime.models.model import DEFAULT_MODEL, Model, open_model
+from crackedge.edge_runtime.scan.audit import lost_cells, region_cells
+from crackedge.edge_runtime.scan.scanner import FrameResult, Scanner
+from crackedge.edge_runtime.sources.opening import open_source
 
 SCHEMA = 1
 SOURCES = (
@@ -53,7 +53,7 @@ def compare(model: Model, source: str, *, frames: int = FRAMES, threads: int | N
 
     Args:
         model: a logit map.
-        source: what :func:`crackedge.edge_runtime.sources.open_source` takes.
+        source: what :func:`crackedge.edge_runtime.sources.opening.open_source` takes.
         frames: how many at most.
         threads: of each interpreter.
 

@@ -29,8 +29,8 @@ from crackedge.benchmarks.timed_runs import time_file, time_stream
 from crackedge.edge_runtime.errors import OptionError
 from crackedge.edge_runtime.frame import Image
 from crackedge.edge_runtime.lattice import TILE
-from crackedge.edge_runtime.model import Model
-from crackedge.edge_runtime.scanner import Scanner
+from crackedge.edge_runtime.models.model import Model
+from crackedge.edge_runtime.scan.scanner import Scanner
 
 SCENARIOS = {
     "tile": "one call of the network on a 224x224 tile",

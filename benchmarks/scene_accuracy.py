@@ -18,8 +18,8 @@ import cv2
 from crackedge.benchmarks.data_sets import find_sets
 from crackedge.benchmarks.evaluation import evaluate, format_evaluation
 from crackedge.benchmarks.program import errors_in_a_line, write_figures
-from crackedge.edge_runtime.model import DEFAULT_MODEL, Model, open_model
-from crackedge.edge_runtime.scenes import parse_scene
+from crackedge.edge_runtime.models.model import DEFAULT_MODEL, Model, open_model
+from crackedge.edge_runtime.scenes.scene import parse_scene
 
 SURFACES = ("concrete", "board-concrete", "asphalt", "brick", "plaster")
 SEEDS = tuple(range(101, 107))

@@ -12,7 +12,7 @@ from crackedge.benchmarks.footage import FootageStore
 from crackedge.benchmarks.latency import SCHEMA, bench
 from crackedge.benchmarks.table import Figure, aligned
 from crackedge.edge_runtime.errors import ModelError, OptionError
-from crackedge.edge_runtime.model import Model
+from crackedge.edge_runtime.models.model import Model
 
 _LEAST_OF_A_CLASS = 20
 

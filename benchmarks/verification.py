@@ -22,17 +22,17 @@ from crackedge.benchmarks.footage import scene_frames
 from crackedge.benchmarks.machine import describe_machine, format_machine
 from crackedge.benchmarks.operations import FRAME_HW
 from crackedge.benchmarks.table import aligned
-from crackedge.edge_runtime import golden
-from crackedge.edge_runtime.card import SCHEMA as CARD_SCHEMA
-from crackedge.edge_runtime.card import ModelCard, split_card
-from crackedge.edge_runtime.dense_engine import DenseEngine
 from crackedge.edge_runtime.errors import ModelError
 from crackedge.edge_runtime.frame import Image
-from crackedge.edge_runtime.interpreter import Interpreter, check_threads
 from crackedge.edge_runtime.lattice import CELL, TILE
-from crackedge.edge_runtime.model import Model, open_model, read_model
-from crackedge.edge_runtime.scoremap import ScoreMap
-from crackedge.edge_runtime.tiles_engine import TilesEngine
+from crackedge.edge_runtime.models import golden
+from crackedge.edge_runtime.models.card import SCHEMA as CARD_SCHEMA
+from crackedge.edge_runtime.models.card import ModelCard, split_card
+from crackedge.edge_runtime.models.interpreter import Interpreter, check_threads
+from crackedge.edge_runtime.models.model import Model, open_model, read_model
+from crackedge.edge_runtime.scan.dense_engine import DenseEngine
+from crackedge.edge_runtime.scan.scoremap import ScoreMap
+from crackedge.edge_runtime.scan.tiles_engine import TilesEngine
 
 SCHEMA = 1
 SAME_WINDOWS = 0.01  # what a figure may differ by where the card has it from as many windows

@@ -15,7 +15,6 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from crackedge.edge_runtime.card import Calibration, ModelCard, OperatingPoint
     from crackedge.edge_runtime.errors import (
         CrackedgeError,
         DataError,
@@ -28,37 +27,39 @@ if TYPE_CHECKING:
         SourceError,
     )
     from crackedge.edge_runtime.frame import Frame
-    from crackedge.edge_runtime.model import Model, open_model, shipped_models
-    from crackedge.edge_runtime.regions import Region, find_regions
-    from crackedge.edge_runtime.scanner import FrameResult, Plan, Scanner
-    from crackedge.edge_runtime.scoremap import ScoreMap
-    from crackedge.edge_runtime.sources import SourceOptions, open_source
+    from crackedge.edge_runtime.models.card import Calibration, ModelCard, OperatingPoint
+    from crackedge.edge_runtime.models.model import Model, open_model, shipped_models
+    from crackedge.edge_runtime.scan.regions import Region, find_regions
+    from crackedge.edge_runtime.scan.scanner import FrameResult, Plan, Scanner
+    from crackedge.edge_runtime.scan.scoremap import ScoreMap
+    from crackedge.edge_runtime.sources.opening import open_source
+    from crackedge.edge_runtime.sources.source import SourceOptions
 
 _HOME = {
-    "Calibration": "card",
+    "Calibration": "models.card",
     "CrackedgeError": "errors",
     "DataError": "errors",
     "Frame": "frame",
-    "FrameResult": "scanner",
+    "FrameResult": "scan.scanner",
     "LiveSourceError": "errors",
     "MissingExtraError": "errors",
-    "Model": "model",
-    "ModelCard": "card",
+    "Model": "models.model",
+    "ModelCard": "models.card",
     "ModelError": "errors",
-    "OperatingPoint": "card",
+    "OperatingPoint": "models.card",
     "OptionError": "errors",
     "OutputError": "errors",
-    "Plan": "scanner",
+    "Plan": "scan.scanner",
     "ProofError": "errors",
-    "Region": "regions",
-    "Scanner": "scanner",
-    "ScoreMap": "scoremap",
+    "Region": "scan.regions",
+    "Scanner": "scan.scanner",
+    "ScoreMap": "scan.scoremap",
     "SourceError": "errors",
-    "SourceOptions": "sources",
-    "find_regions": "regions",
-    "open_model": "model",
-    "open_source": "sources",
-    "shipped_models": "model",
+    "SourceOptions": "sources.source",
+    "find_regions": "scan.regions",
+    "open_model": "models.model",
+    "open_source": "sources.opening",
+    "shipped_models": "models.model",
 }
 
 __all__ = [

@@ -12,6 +12,9 @@ from crackedge.edge_runtime.errors import OptionError
 
 Image = npt.NDArray[np.uint8]  # (H, W, 3) uint8, RGB, C-contiguous, as displayed (rotation applied)
 
+DEPTH = 2  # frames that wait between two threads: enough to smooth
+_WAITING_BYTES = 40_000_000  # that they may hold; a frame of 4K has 25 MB, and waits alone
+
 
 @dataclass(frozen=True, slots=True)
 class Frame:
@@ -59,3 +62,8 @@ def check_image(image: object) -> Image:
     if image.size == 0:
         raise OptionError(f"{found} is empty; expected at least one pixel")
     return image
+
+
+def most_waiting(nbytes: int, depth: int = DEPTH) -> int:
+    """How many frames of so many bytes may wait between two threads: ``depth``, fewer where they are large, but one."""
+    return max(1, min(depth, _WAITING_BYTES // max(1, nbytes)))

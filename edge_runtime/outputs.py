@@ -8,9 +8,9 @@ from crackedge.edge_runtime.errors import CrackedgeError, OutputError
 from crackedge.edge_runtime.frame import Frame
 from crackedge.edge_runtime.notices import Notices
 from crackedge.edge_runtime.records import Record, gap_record, setting_record
-from crackedge.edge_runtime.scanner import FrameResult, Plan
-from crackedge.edge_runtime.sinks import Sink, dropped_by
-from crackedge.edge_runtime.sources import Source
+from crackedge.edge_runtime.scan.scanner import FrameResult, Plan
+from crackedge.edge_runtime.sinks.sink import Sink, dropped_by
+from crackedge.edge_runtime.sources.source import Source
 from crackedge.edge_runtime.tally import DroppedFrames, LostOutput
 
 

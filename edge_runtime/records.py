@@ -8,12 +8,12 @@ from datetime import datetime, timezone
 from typing import Any
 
 from crackedge.edge_runtime import lattice
-from crackedge.edge_runtime.coverage import Coverage
 from crackedge.edge_runtime.frame import Frame
-from crackedge.edge_runtime.model import Model
+from crackedge.edge_runtime.models.model import Model
 from crackedge.edge_runtime.packages import installed_version
-from crackedge.edge_runtime.scanner import FrameResult, Plan
-from crackedge.edge_runtime.sources import Gap, Source, SourceOptions
+from crackedge.edge_runtime.scan.coverage import Coverage
+from crackedge.edge_runtime.scan.scanner import FrameResult, Plan
+from crackedge.edge_runtime.sources.source import Gap, Source, SourceOptions
 from crackedge.edge_runtime.tally import Summary
 
 SCHEMA = 1

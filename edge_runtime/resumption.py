@@ -10,11 +10,12 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from crackedge.edge_runtime import folder, segments
+from crackedge.edge_runtime import folder
 from crackedge.edge_runtime.errors import OptionError
 from crackedge.edge_runtime.output_file import replacing
 from crackedge.edge_runtime.records import Record, utc_text
-from crackedge.edge_runtime.sinks import json_line
+from crackedge.edge_runtime.sinks import segments
+from crackedge.edge_runtime.sinks.sink import json_line
 from crackedge.edge_runtime.tally import Earlier
 
 _MUST_AGREE = ("schema", "model", "source", "plan")  # parts of the header, or the results are not of one piece

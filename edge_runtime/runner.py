@@ -13,10 +13,10 @@ from crackedge.edge_runtime.frame import Frame
 from crackedge.edge_runtime.notices import Notices
 from crackedge.edge_runtime.outputs import Outputs
 from crackedge.edge_runtime.records import header_record, summary_record, utc_now
-from crackedge.edge_runtime.relay import read_ahead
-from crackedge.edge_runtime.scanner import Scanner
-from crackedge.edge_runtime.sinks import Sink
-from crackedge.edge_runtime.sources import Source, SourceOptions
+from crackedge.edge_runtime.scan.scanner import Scanner
+from crackedge.edge_runtime.sinks.sink import Sink
+from crackedge.edge_runtime.sources.read_ahead import read_ahead
+from crackedge.edge_runtime.sources.source import Source, SourceOptions
 from crackedge.edge_runtime.stop import StopFlag
 from crackedge.edge_runtime.tally import Earlier, Progress, Summary, Tally
 

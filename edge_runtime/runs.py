@@ -12,8 +12,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from crackedge.edge_runtime import folder
-from crackedge.edge_runtime.addresses import Address, find_addresses, folder_name
-from crackedge.edge_runtime.applicability import refuse_misfits
 from crackedge.edge_runtime.errors import (
     CrackedgeError,
     LiveSourceError,
@@ -24,10 +22,11 @@ from crackedge.edge_runtime.errors import (
 )
 from crackedge.edge_runtime.notices import Notices
 from crackedge.edge_runtime.records import Record, header_record, utc_now
-from crackedge.edge_runtime.rotation import KeptFiles, RotationOptions
 from crackedge.edge_runtime.runner import run
-from crackedge.edge_runtime.scanner import Scanner
-from crackedge.edge_runtime.sink_address import (
+from crackedge.edge_runtime.scan.scanner import Scanner
+from crackedge.edge_runtime.sinks.rotation import KeptFiles, RotationOptions
+from crackedge.edge_runtime.sinks.sink import Sink
+from crackedge.edge_runtime.sinks.sink_address import (
     SinkAddress,
     SinkContext,
     in_background,
@@ -36,14 +35,16 @@ from crackedge.edge_runtime.sink_address import (
     results_sink,
     video_sink,
 )
-from crackedge.edge_runtime.sinks import Sink
-from crackedge.edge_runtime.sources import Source, SourceOptions, open_address
+from crackedge.edge_runtime.sinks.write_through import written_through
+from crackedge.edge_runtime.sources.addresses import Address, find_addresses, folder_name
+from crackedge.edge_runtime.sources.applicability import refuse_misfits
+from crackedge.edge_runtime.sources.opening import open_address
+from crackedge.edge_runtime.sources.source import Source, SourceOptions
 from crackedge.edge_runtime.stop import StopFlag
 from crackedge.edge_runtime.tally import Earlier, Progress, Summary, summary_of
-from crackedge.edge_runtime.write_through import written_through
 
 if TYPE_CHECKING:
-    from crackedge.edge_runtime.live_server import LiveServer
+    from crackedge.edge_runtime.live_view.server import LiveServer
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -219,7 +220,7 @@ def run_sources(
                     on_warning=on_warning,
                 )
                 if resume and summary.complete:
-                    from crackedge.edge_runtime import segments
+                    from crackedge.edge_runtime.sinks import segments
 
                     segments.finish(where / folder.MARKED_VIDEO)
                 return summary
@@ -264,8 +265,8 @@ def _served(outputs: OutputOptions, scanner: Scanner) -> Iterator[LiveServer | N
     if outputs.serve is None:
         yield None
         return
-    from crackedge.edge_runtime.live_server import LiveServer, parse_address
-    from crackedge.edge_runtime.live_view import LiveView
+    from crackedge.edge_runtime.live_view.memory import LiveView
+    from crackedge.edge_runtime.live_view.server import LiveServer, parse_address
 
     view = LiveView(model=scanner.model.name, threshold=lambda: scanner.threshold)
     address = parse_address(outputs.serve, token=outputs.serve_token)
@@ -294,7 +295,8 @@ def _subfolder(where: Path, *, wanted: bool) -> Iterator[None]:
 
 def _done_before(where: Path, max_frames: int | None) -> Record | None:
     """The summary of an earlier run that did all that is wanted."""
-    from crackedge.edge_runtime import resumption, segments
+    from crackedge.edge_runtime import resumption
+    from crackedge.edge_runtime.sinks import segments
 
     done = resumption.done_before(where, max_frames)
     if done is not None:
@@ -327,13 +329,13 @@ def _sinks(
 ) -> list[Sink]:
     sinks = [results_sink(where / folder.RESULTS, context, resumed=earlier.resumed)]
     if outputs.video and context.source.kind == "images" and context.source.fps is None:
-        from crackedge.edge_runtime.pictures import ImageSink
+        from crackedge.edge_runtime.sinks.pictures import ImageSink
 
         sinks.append(in_background(ImageSink(where / folder.MARKED_IMAGES, earlier=earlier.files), context))
     elif outputs.video:
         sinks.append(video_sink(where / folder.MARKED_VIDEO, context))
     if outputs.window and context.source.live:
-        from crackedge.edge_runtime.window import has_window
+        from crackedge.edge_runtime.sinks.window import has_window
 
         window = SinkAddress("window", "")
         if has_window() and window not in further:

@@ -9,8 +9,8 @@ from typing import Any, Literal
 
 from crackedge.edge_runtime.errors import CrackedgeError
 from crackedge.edge_runtime.frame import Frame
-from crackedge.edge_runtime.scanner import FrameResult
-from crackedge.edge_runtime.sources import Skipped, Source
+from crackedge.edge_runtime.scan.scanner import FrameResult
+from crackedge.edge_runtime.sources.source import Skipped, Source
 
 Reason = Literal["end", "max-frames", "interrupted", "lost"]
 

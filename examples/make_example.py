@@ -7,7 +7,7 @@ from pathlib import Path
 
 import av
 
-from crackedge.edge_runtime.scenes import parse_scene
+from crackedge.edge_runtime.scenes.scene import parse_scene
 
 SCENE = "scene:concrete?seed=3&frames=175&fps=25&size=1280x720&speed=7&noise=2"
 CLIP = Path(__file__).with_name("flight.mp4")

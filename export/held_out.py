@@ -10,8 +10,8 @@ from typing import Any
 from crackedge.benchmarks.card_calibration import figures, fit_calibration, halves
 from crackedge.benchmarks.data_sets import LabelledSet
 from crackedge.benchmarks.evaluation import collect_logits
-from crackedge.edge_runtime.card import Calibration, ModelCard, append_card
-from crackedge.edge_runtime.model import open_model
+from crackedge.edge_runtime.models.card import Calibration, ModelCard, append_card
+from crackedge.edge_runtime.models.model import open_model
 from crackedge.export.parity import Logits
 
 Report = Callable[[str], None]

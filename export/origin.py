@@ -16,11 +16,11 @@ import keras
 import numpy as np
 import numpy.typing as npt
 
-from crackedge.edge_runtime import model as robot
-from crackedge.edge_runtime.crack_shapes import draw_crack
 from crackedge.edge_runtime.errors import DataError, ModelError, OptionError, ProofError
 from crackedge.edge_runtime.lattice import CELL, TILE, WINDOW_CELLS
-from crackedge.edge_runtime.surfaces import SURFACES, render_surface
+from crackedge.edge_runtime.models import model as robot
+from crackedge.edge_runtime.scenes.crack_shapes import draw_crack
+from crackedge.edge_runtime.scenes.surfaces import SURFACES, render_surface
 from crackedge.export import keras_file
 
 INPUT_RANGES = (*robot.INPUT_RANGES, "caffe")  # caffe: BGR less its mean, as preprocess_input of ResNet50 and VGG16

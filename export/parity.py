@@ -17,11 +17,11 @@ import numpy.typing as npt
 
 from crackedge.benchmarks.evaluation import SetLogits, window_scores
 from crackedge.benchmarks.metrics import auc
-from crackedge.edge_runtime.card import Calibration
 from crackedge.edge_runtime.errors import ModelError, ProofError
-from crackedge.edge_runtime.golden import picture
-from crackedge.edge_runtime.interpreter import Interpreter
 from crackedge.edge_runtime.lattice import CELL, TILE
+from crackedge.edge_runtime.models.card import Calibration
+from crackedge.edge_runtime.models.golden import picture
+from crackedge.edge_runtime.models.interpreter import Interpreter
 from crackedge.export.convert import Front
 
 TOLERANCE = {

@@ -15,11 +15,11 @@ from typing import Any
 import keras
 
 from crackedge.benchmarks.data_sets import LabelledSet, find_held_out
-from crackedge.edge_runtime import golden
-from crackedge.edge_runtime.card import ModelCard, append_card
 from crackedge.edge_runtime.errors import CrackedgeError, ModelError, OptionError, OutputError, ProofError
 from crackedge.edge_runtime.frame import Image
-from crackedge.edge_runtime.model import open_model
+from crackedge.edge_runtime.models import golden
+from crackedge.edge_runtime.models.card import ModelCard, append_card
+from crackedge.edge_runtime.models.model import open_model
 from crackedge.edge_runtime.output_file import require_free
 from crackedge.export import held_out, parity, variants
 from crackedge.export.convert import QUANTISED, VARIANTS, Log, convert, front_of, with_probability

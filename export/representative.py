@@ -16,11 +16,11 @@ import numpy as np
 from crackedge.benchmarks.card_calibration import first_half
 from crackedge.benchmarks.data_sets import CRACK, Entry, LabelledSet, Skipped, pictures
 from crackedge.edge_runtime import lattice
-from crackedge.edge_runtime.addresses import find_addresses
 from crackedge.edge_runtime.errors import OptionError, ProofError
 from crackedge.edge_runtime.frame import Image
 from crackedge.edge_runtime.lattice import TILE
-from crackedge.edge_runtime.sources import open_source
+from crackedge.edge_runtime.sources.addresses import find_addresses
+from crackedge.edge_runtime.sources.opening import open_source
 
 SIDE = 2 * TILE  # px
 FEWEST_FRAMES = 16
@@ -72,7 +72,7 @@ def from_footage(text: str, wanted: int) -> Representative:
     Some are made darker, some brighter: one flight has one light, and the next another.
 
     Args:
-        text: a video, an image folder, whatever :func:`crackedge.edge_runtime.sources.open_source` takes, but not live.
+        text: a video, an image folder, whatever :func:`crackedge.edge_runtime.open_source` takes, but not live.
         wanted: how many pictures; a short clip gives several of a frame.
 
     Raises:

@@ -19,11 +19,11 @@ from crackedge.benchmarks.memory import peak_memory_mib
 from crackedge.benchmarks.operations import FRAME_HW, read_graph
 from crackedge.benchmarks.scenarios import measure
 from crackedge.benchmarks.table import Figure, aligned, text
-from crackedge.edge_runtime.card import ModelCard
-from crackedge.edge_runtime.engine import make_engine
 from crackedge.edge_runtime.errors import CrackedgeError, ModelError, ProofError
 from crackedge.edge_runtime.lattice import TILE
-from crackedge.edge_runtime.model import open_model
+from crackedge.edge_runtime.models.card import ModelCard
+from crackedge.edge_runtime.models.model import open_model
+from crackedge.edge_runtime.scan.engine import make_engine
 
 SCHEMA = 1
 _SECONDS = 1.0  # of measuring, for a tile and for a frame

@@ -17,8 +17,8 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from crackedge.edge_runtime.card import Calibration, ModelCard, OperatingPoint, append_card
-from crackedge.edge_runtime.interpreter import find_runtime
+from crackedge.edge_runtime.models.card import Calibration, ModelCard, OperatingPoint, append_card
+from crackedge.edge_runtime.models.interpreter import find_runtime
 
 hypothesis.settings.register_profile("crackedge", deadline=None)  # machines under test are busy
 hypothesis.settings.load_profile("crackedge")
@@ -357,8 +357,8 @@ def photographs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A data root of synthetic photographs: tiles by class, with masks, with boxes; train and val of each."""
     import cv2
 
-    from crackedge.edge_runtime.crack_shapes import draw_crack
-    from crackedge.edge_runtime.surfaces import render_surface
+    from crackedge.edge_runtime.scenes.crack_shapes import draw_crack
+    from crackedge.edge_runtime.scenes.surfaces import render_surface
 
     root = tmp_path_factory.mktemp("photographs")
     rng = np.random.default_rng(11)

@@ -11,11 +11,11 @@ import keras
 import numpy as np
 import numpy.typing as npt
 
-from crackedge.edge_runtime.crack_shapes import draw_crack
-from crackedge.edge_runtime.distractors import add_distractors
 from crackedge.edge_runtime.errors import CrackedgeError
 from crackedge.edge_runtime.lattice import CELL, TILE
-from crackedge.edge_runtime.surfaces import render_surface
+from crackedge.edge_runtime.scenes.crack_shapes import draw_crack
+from crackedge.edge_runtime.scenes.distractors import add_distractors
+from crackedge.edge_runtime.scenes.surfaces import render_surface
 from crackedge.train.augment import affine, photograph
 from crackedge.train.canvas import CLEAR, CRACK, Label, View, heal, mosaic, targets, transplant
 from crackedge.train.corpus import Corpus, Photo

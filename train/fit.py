@@ -15,7 +15,7 @@ import numpy as np
 
 from crackedge.benchmarks.data_sets import LabelledSet
 from crackedge.edge_runtime.errors import DataError, OptionError, OutputError
-from crackedge.edge_runtime.model import find_model, shipped_models
+from crackedge.edge_runtime.models.model import find_model, shipped_models
 from crackedge.train import checkpoint, run_folder
 from crackedge.train.batches import CanvasBatches
 from crackedge.train.checkpoint import Checkpoint

@@ -21,12 +21,12 @@ import keras
 import numpy as np
 import numpy.typing as npt
 
-from crackedge.edge_runtime.card import Calibration, ModelCard, split_card
 from crackedge.edge_runtime.errors import OptionError
-from crackedge.edge_runtime.golden import picture
-from crackedge.edge_runtime.interpreter import Interpreter, find_runtime
 from crackedge.edge_runtime.lattice import TILE
-from crackedge.edge_runtime.model import read_model
+from crackedge.edge_runtime.models.card import Calibration, ModelCard, split_card
+from crackedge.edge_runtime.models.golden import picture
+from crackedge.edge_runtime.models.interpreter import Interpreter, find_runtime
+from crackedge.edge_runtime.models.model import read_model
 from crackedge.edge_runtime.native_log import captured
 from crackedge.train.backbones import BACKBONES
 from crackedge.train.recipe import Recipe

@@ -16,7 +16,7 @@ from keras import ops
 
 from crackedge.edge_runtime.errors import OptionError
 from crackedge.edge_runtime.lattice import WINDOW_CELLS
-from crackedge.edge_runtime.model import shipped_models
+from crackedge.edge_runtime.models.model import shipped_models
 from crackedge.train.backbones import BACKBONES
 from crackedge.train.folded import card_reading, load_folded
 from crackedge.train.recipe import Recipe

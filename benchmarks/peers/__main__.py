@@ -31,7 +31,7 @@ from crackedge.benchmarks.peers.target import format_part, missed
 from crackedge.benchmarks.program import PROOF_FAILED, errors_in_a_line, write_figures
 from crackedge.edge_runtime.errors import MissingExtraError
 from crackedge.edge_runtime.lattice import CELL
-from crackedge.edge_runtime.model import DEFAULT_MODEL, Model, open_model
+from crackedge.edge_runtime.models.model import DEFAULT_MODEL, Model, open_model
 
 SCHEMA = 1
 LEAST_OF_NAIVE = {HALF_OVERLAP: 3.3, CELL: 30.0}  # by stride

@@ -20,7 +20,7 @@ from crackedge.benchmarks.peers.turns import Turn, describe_turns
 from crackedge.edge_runtime.errors import OptionError, ProofError
 from crackedge.edge_runtime.folder import RESULTS
 from crackedge.edge_runtime.frame import Image
-from crackedge.edge_runtime.model import Model
+from crackedge.edge_runtime.models.model import Model
 
 MOST_MS = 600.0
 

@@ -17,10 +17,10 @@ from crackedge.benchmarks.peers.turns import Turn, Turns, Way, describe_turns, t
 from crackedge.edge_runtime import lattice
 from crackedge.edge_runtime.errors import OptionError, ProofError
 from crackedge.edge_runtime.frame import Image
-from crackedge.edge_runtime.interpreter import Interpreter
 from crackedge.edge_runtime.lattice import CELL, TILE
-from crackedge.edge_runtime.model import Model
-from crackedge.edge_runtime.scanner import Scanner
+from crackedge.edge_runtime.models.interpreter import Interpreter
+from crackedge.edge_runtime.models.model import Model
+from crackedge.edge_runtime.scan.scanner import Scanner
 
 HALF_OVERLAP = TILE // 2  # px between tiles
 ALIKE = 1e-4  # by how much the scores of the same tiles may differ between two processes with the same interpreter

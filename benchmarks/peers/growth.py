@@ -10,8 +10,8 @@ from crackedge.benchmarks.peers.turns import Way, describe_turns, take_turns, ti
 from crackedge.benchmarks.plots import Series, plot
 from crackedge.edge_runtime.errors import OptionError
 from crackedge.edge_runtime.frame import Image
-from crackedge.edge_runtime.model import Model
-from crackedge.edge_runtime.scanner import Scanner
+from crackedge.edge_runtime.models.model import Model
+from crackedge.edge_runtime.scan.scanner import Scanner
 
 SIZES = ((640, 480), (1280, 720), (1920, 1080), (2560, 1440), (3840, 2160))  # px, 0.3 to 8.3 megapixels
 STRIDES = (224, 160, 128, 96, 64, 32)  # px

@@ -28,11 +28,11 @@ from crackedge.benchmarks.peers.turns import Turn, Turns, Way, describe_turns, t
 from crackedge.edge_runtime.errors import MissingExtraError, OptionError, ProofError, SourceError
 from crackedge.edge_runtime.folder import RESULTS
 from crackedge.edge_runtime.frame import Frame
-from crackedge.edge_runtime.marked_video import VideoSink
-from crackedge.edge_runtime.model import Model
-from crackedge.edge_runtime.scanner import Scanner
-from crackedge.edge_runtime.scenes import parse_scene
-from crackedge.edge_runtime.sources import open_source
+from crackedge.edge_runtime.models.model import Model
+from crackedge.edge_runtime.scan.scanner import Scanner
+from crackedge.edge_runtime.scenes.scene import parse_scene
+from crackedge.edge_runtime.sinks.marked_video import VideoSink
+from crackedge.edge_runtime.sources.opening import open_source
 
 PRESET = "ultrafast"  # of x264, for marked videos
 SCENE = "scene:concrete?seed=7&speed=8"

@@ -20,7 +20,7 @@ from crackedge.benchmarks.advice import (
 )
 from crackedge.benchmarks.sweep import Plan
 from crackedge.edge_runtime.errors import DataError, OptionError
-from crackedge.edge_runtime.model import open_model
+from crackedge.edge_runtime.models.model import open_model
 
 
 def streamed(name: str, *, p50: float, bound: float | None, auc: float = 0.9) -> dict[str, Any]:

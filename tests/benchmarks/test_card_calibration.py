@@ -25,9 +25,9 @@ from crackedge.benchmarks.card_calibration import (
 )
 from crackedge.benchmarks.data_sets import find_sets
 from crackedge.benchmarks.evaluation import SetLogits, evaluate, window_scores
-from crackedge.edge_runtime.card import Calibration, OperatingPoint
 from crackedge.edge_runtime.errors import DataError, OutputError
-from crackedge.edge_runtime.model import open_model
+from crackedge.edge_runtime.models.card import Calibration, OperatingPoint
+from crackedge.edge_runtime.models.model import open_model
 
 Crackedge = Callable[..., "subprocess.CompletedProcess[str]"]
 NAMES = ("high-recall", "balanced", "high-precision")

@@ -14,10 +14,10 @@ from crackedge.benchmarks import evaluation
 from crackedge.benchmarks.calibration import sigmoid
 from crackedge.benchmarks.data_sets import UNKNOWN, find_sets
 from crackedge.benchmarks.evaluation import cell_truth, collect_logits, evaluate, format_evaluation, judge
-from crackedge.edge_runtime.card import Calibration, ModelCard, OperatingPoint, append_card, split_card
-from crackedge.edge_runtime.engine import make_engine
 from crackedge.edge_runtime.errors import DataError, OptionError
-from crackedge.edge_runtime.model import Model, open_model
+from crackedge.edge_runtime.models.card import Calibration, ModelCard, OperatingPoint, append_card, split_card
+from crackedge.edge_runtime.models.model import Model, open_model
+from crackedge.edge_runtime.scan.engine import make_engine
 
 ENGINES = ("tiles", "dense")
 BLACK_LOGIT = 6.0  # of the model that the tests score with; white has the negative

@@ -8,7 +8,7 @@ import pytest
 
 from crackedge.benchmarks.footage import FootageStore, make_footage, parse_size, scene_frames, write_clip
 from crackedge.edge_runtime.errors import LiveSourceError, OptionError, SourceError
-from crackedge.edge_runtime.sources import open_source
+from crackedge.edge_runtime.sources.opening import open_source
 
 
 def test_the_frames_are_pictures_and_always_the_same() -> None:

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from crackedge.benchmarks.inspection import format_inspection, inspect_model
-from crackedge.edge_runtime.card import ModelCard
 from crackedge.edge_runtime.errors import ModelError, OptionError
+from crackedge.edge_runtime.models.card import ModelCard
 
 
 def test_a_file_with_a_card(tiny_model: Path) -> None:

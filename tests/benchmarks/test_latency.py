@@ -18,7 +18,7 @@ from crackedge.benchmarks.intervals import percentile
 from crackedge.benchmarks.latency import SCHEMA, bench
 from crackedge.benchmarks.sweep import format_sweep, plans_of, sweep
 from crackedge.edge_runtime.errors import OptionError
-from crackedge.edge_runtime.model import Model, open_model
+from crackedge.edge_runtime.models.model import Model, open_model
 
 SIZE = (320, 240)
 

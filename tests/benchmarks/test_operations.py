@@ -11,9 +11,9 @@ import numpy.typing as npt
 import pytest
 
 from crackedge.benchmarks.operations import Operation, cut, groups, read_graph, time_cuts, time_shares
-from crackedge.edge_runtime.card import split_card
-from crackedge.edge_runtime.interpreter import find_runtime
-from crackedge.edge_runtime.model import find_model
+from crackedge.edge_runtime.models.card import split_card
+from crackedge.edge_runtime.models.interpreter import find_runtime
+from crackedge.edge_runtime.models.model import find_model
 
 TILE = [1, 224, 224, 3]
 

@@ -6,9 +6,9 @@ from pathlib import Path
 from click.testing import CliRunner
 
 from crackedge.benchmarks.overload import broken, busy_processes, compare, format_result, main, measure
-from crackedge.edge_runtime.model import open_model
-from crackedge.edge_runtime.scanner import Scanner
-from crackedge.edge_runtime.scenes import parse_scene
+from crackedge.edge_runtime.models.model import open_model
+from crackedge.edge_runtime.scan.scanner import Scanner
+from crackedge.edge_runtime.scenes.scene import parse_scene
 
 
 def test_both_ways_are_measured_at_the_cameras_pace_and_judged(tiny_model: Path) -> None:

@@ -13,7 +13,7 @@ from crackedge.benchmarks.cold import STAGES, start_to_first_result
 from crackedge.benchmarks.footage import FootageStore
 from crackedge.benchmarks.restarts import Setup, cardless_words, measure_in_child, run_module
 from crackedge.edge_runtime.errors import ModelError, OptionError
-from crackedge.edge_runtime.model import open_model
+from crackedge.edge_runtime.models.model import open_model
 
 
 @pytest.fixture(scope="module")

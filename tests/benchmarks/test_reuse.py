@@ -8,7 +8,7 @@ from click.testing import CliRunner
 
 from crackedge.benchmarks.reuse import compare, format_results, main
 from crackedge.edge_runtime.errors import OptionError
-from crackedge.edge_runtime.model import open_model
+from crackedge.edge_runtime.models.model import open_model
 
 FLIGHT = "scene:?size=480x320&frames=14&speed=4"
 

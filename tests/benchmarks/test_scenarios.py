@@ -12,7 +12,7 @@ from crackedge.benchmarks.footage import Footage, make_footage, scene_frames
 from crackedge.benchmarks.intervals import percentile
 from crackedge.benchmarks.scenarios import SCENARIOS, measure
 from crackedge.edge_runtime.errors import OptionError, OutputError
-from crackedge.edge_runtime.model import Model, open_model
+from crackedge.edge_runtime.models.model import Model, open_model
 
 HERE = tuple(name for name in SCENARIOS if name != "cold")
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from click.testing import CliRunner
 
 from crackedge.benchmarks.scene_accuracy import main, measure
-from crackedge.edge_runtime.model import open_model
+from crackedge.edge_runtime.models.model import open_model
 
 
 def test_each_surface_is_a_set_of_its_own_and_the_same_every_time(tiny_model: Path) -> None:

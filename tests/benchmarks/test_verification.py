@@ -16,10 +16,10 @@ from crackedge.benchmarks.data_sets import find_sets
 from crackedge.benchmarks.evaluation import evaluate
 from crackedge.benchmarks.footage import scene_frames
 from crackedge.benchmarks.verification import SAME_WINDOWS, format_verification, verify
-from crackedge.edge_runtime import golden
-from crackedge.edge_runtime.card import append_card, split_card
 from crackedge.edge_runtime.errors import ModelError, OptionError
-from crackedge.edge_runtime.model import open_model
+from crackedge.edge_runtime.models import golden
+from crackedge.edge_runtime.models.card import append_card, split_card
+from crackedge.edge_runtime.models.model import open_model
 
 Wrong = Callable[[Callable[..., Any]], None]
 Crackedge = Callable[..., "subprocess.CompletedProcess[str]"]

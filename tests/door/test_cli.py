@@ -25,7 +25,7 @@ from click.testing import CliRunner
 
 import crackedge as package
 from crackedge.cli import cli, main
-from crackedge.edge_runtime.card import SCHEMA, ModelCard
+from crackedge.edge_runtime.models.card import SCHEMA, ModelCard
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 COMMANDS = ("bench", "calibrate", "evaluate", "export", "info", "run", "train", "tune", "verify")
@@ -152,7 +152,7 @@ def test_a_photograph_loads_only_what_it_needs(photo: Callable[..., Path], tiny_
         "run", photo("wall.png"), "-m", tiny_model, "-o", tmp_path / "out", "--threads", "1", "--no-video"
     )
     assert "PIL.PngImagePlugin" in loaded
-    assert not {"av", "importlib.metadata", "crackedge.commands.train", "crackedge.edge_runtime.live"} & loaded
+    assert not {"av", "importlib.metadata", "crackedge.commands.train", "crackedge.edge_runtime.sources.live"} & loaded
 
 
 @pytest.mark.parametrize("given", [None, "3"])
@@ -378,7 +378,7 @@ def test_a_crack_in_the_program_itself_is_not_hidden(call: Call, monkeypatch: py
     def fail(*_: object, **__: object) -> None:
         raise ZeroDivisionError
 
-    monkeypatch.setattr("crackedge.edge_runtime.model.open_model", fail)
+    monkeypatch.setattr("crackedge.edge_runtime.models.model.open_model", fail)
     with pytest.raises(ZeroDivisionError):
         call("bench")
 

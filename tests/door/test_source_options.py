@@ -14,9 +14,9 @@ import pytest
 from click.testing import CliRunner
 
 from crackedge.commands.source_options import given_area, given_reading, source_options
-from crackedge.edge_runtime.area import Area
-from crackedge.edge_runtime.pipe import RawVideo
-from crackedge.edge_runtime.sources import SourceOptions
+from crackedge.edge_runtime.scan.area import Area
+from crackedge.edge_runtime.sources.pipe import RawVideo
+from crackedge.edge_runtime.sources.source import SourceOptions
 
 SCHEMA = Path(__file__).resolve().parents[2] / "docs" / "results.schema.json"
 Crackedge = Callable[..., "subprocess.CompletedProcess[str]"]

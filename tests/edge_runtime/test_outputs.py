@@ -21,9 +21,9 @@ import pytest
 
 from crackedge.edge_runtime import OutputError, Scanner, open_source
 from crackedge.edge_runtime.notices import Notices
-from crackedge.edge_runtime.rotation import KeptFiles, RotationOptions
 from crackedge.edge_runtime.runner import run
-from crackedge.edge_runtime.sink_address import SinkContext, open_sink, parse_sinks
+from crackedge.edge_runtime.sinks.rotation import KeptFiles, RotationOptions
+from crackedge.edge_runtime.sinks.sink_address import SinkContext, open_sink, parse_sinks
 from crackedge.edge_runtime.stop import StopFlag
 from crackedge.edge_runtime.tally import Summary
 
@@ -134,9 +134,9 @@ PROGRAM = """
     import sys, threading, time
     from crackedge.edge_runtime import Scanner, open_source
     from crackedge.edge_runtime.notices import Notices
-    from crackedge.edge_runtime.rotation import KeptFiles, RotationOptions
+    from crackedge.edge_runtime.sinks.rotation import KeptFiles, RotationOptions
     from crackedge.edge_runtime.runner import run
-    from crackedge.edge_runtime.sink_address import SinkContext, open_sink, parse_sinks
+    from crackedge.edge_runtime.sinks.sink_address import SinkContext, open_sink, parse_sinks
     from crackedge.edge_runtime.stop import stop_on_signals
     model, live, *texts = sys.argv[1:]
     with stop_on_signals() as stop, Scanner(model, threads=1, threshold=0.05) as scanner:

@@ -104,7 +104,7 @@ def test_no_robot_module_imports_tensorflow(tiny_model: Path) -> None:
         """,
         str(tiny_model),
     )
-    assert "crackedge.edge_runtime.scanner\n" in seen
+    assert "crackedge.edge_runtime.scan.scanner\n" in seen
     assert seen.count("crackedge.benchmarks.") >= 1
 
 

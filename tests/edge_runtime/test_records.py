@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from crackedge.edge_runtime import Frame, LiveSourceError, Scanner, open_source
 from crackedge.edge_runtime.records import frame_record, gap_record, header_record, summary_record, utc_text
-from crackedge.edge_runtime.sources import Gap, Skipped
+from crackedge.edge_runtime.sources.source import Gap, Skipped
 from crackedge.edge_runtime.tally import LostOutput, Summary
 
 SCHEMA = json.loads((Path(__file__).resolve().parents[2] / "docs" / "results.schema.json").read_text())

@@ -18,8 +18,8 @@ import numpy as np
 import pytest
 
 from crackedge.edge_runtime import OptionError, Scanner, SourceError
-from crackedge.edge_runtime.area import Area
 from crackedge.edge_runtime.runs import OutputOptions, run_sources
+from crackedge.edge_runtime.scan.area import Area
 from crackedge.edge_runtime.stop import StopFlag
 
 pytestmark = pytest.mark.slow

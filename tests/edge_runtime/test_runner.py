@@ -32,7 +32,7 @@ from crackedge.edge_runtime import (
 from crackedge.edge_runtime.records import frame_record
 from crackedge.edge_runtime.runner import run
 from crackedge.edge_runtime.runs import Outcome, OutputOptions, run_sources
-from crackedge.edge_runtime.sources import SourceOptions
+from crackedge.edge_runtime.sources.source import SourceOptions
 from crackedge.edge_runtime.stop import StopFlag
 from crackedge.edge_runtime.tally import LostOutput, Progress, Summary
 
@@ -324,7 +324,7 @@ PROGRAM = """
     from pathlib import Path
     from crackedge.edge_runtime import Scanner
     from crackedge.edge_runtime.runs import run_sources
-    from crackedge.edge_runtime.sources import SourceOptions
+    from crackedge.edge_runtime.sources.source import SourceOptions
     from crackedge.edge_runtime.stop import stop_on_signals
     source, model, out = sys.argv[1:]
     with stop_on_signals() as stop:

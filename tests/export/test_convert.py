@@ -12,8 +12,8 @@ import keras
 import tensorflow as tf
 
 from crackedge.edge_runtime.errors import ProofError
-from crackedge.edge_runtime.golden import picture
-from crackedge.edge_runtime.interpreter import Interpreter
+from crackedge.edge_runtime.models.golden import picture
+from crackedge.edge_runtime.models.interpreter import Interpreter
 from crackedge.export.convert import QUANTISED, VARIANTS, convert, front_of, with_probability
 from crackedge.export.parity import require_any_size, require_front
 

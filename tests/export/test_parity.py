@@ -12,8 +12,8 @@ pytest.importorskip("tensorflow", reason="the workstation's packages are not ins
 import keras
 
 from crackedge.benchmarks.evaluation import SetLogits
-from crackedge.edge_runtime.card import Calibration
 from crackedge.edge_runtime.errors import ProofError
+from crackedge.edge_runtime.models.card import Calibration
 from crackedge.export import parity
 from crackedge.export.convert import convert, front_of
 from crackedge.export.parity import Agreement

@@ -15,11 +15,11 @@ from click.testing import CliRunner
 pytest.importorskip("tensorflow", reason="the workstation's packages are not installed")
 
 from crackedge.cli import cli
-from crackedge.edge_runtime.dense_engine import DenseEngine
 from crackedge.edge_runtime.errors import CrackedgeError, OptionError, OutputError, ProofError
-from crackedge.edge_runtime.golden import picture
-from crackedge.edge_runtime.model import open_model
-from crackedge.edge_runtime.tiles_engine import TilesEngine
+from crackedge.edge_runtime.models.golden import picture
+from crackedge.edge_runtime.models.model import open_model
+from crackedge.edge_runtime.scan.dense_engine import DenseEngine
+from crackedge.edge_runtime.scan.tiles_engine import TilesEngine
 from crackedge.export import variants
 from crackedge.export.convert import VARIANTS
 from crackedge.export.pipeline import export_network

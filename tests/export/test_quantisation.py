@@ -11,8 +11,8 @@ pytest.importorskip("tensorflow", reason="the workstation's packages are not ins
 import keras
 
 from crackedge.edge_runtime.frame import Image
-from crackedge.edge_runtime.golden import picture
-from crackedge.edge_runtime.interpreter import Interpreter
+from crackedge.edge_runtime.models.golden import picture
+from crackedge.edge_runtime.models.interpreter import Interpreter
 from crackedge.export import quantisation
 from crackedge.export.convert import convert
 from crackedge.export.parity import Agreement, Judged, require_any_size

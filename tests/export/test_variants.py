@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from crackedge.edge_runtime.card import ModelCard
 from crackedge.edge_runtime.errors import ModelError, ProofError
+from crackedge.edge_runtime.models.card import ModelCard
 from crackedge.export import variants
 
 WriteModel = Callable[..., Path]

@@ -20,12 +20,12 @@ pytest.importorskip("tensorflow", reason="the workstation's packages are not ins
 
 import keras
 
-from crackedge.edge_runtime.card import ModelCard, append_card, split_card
 from crackedge.edge_runtime.errors import ModelError, OptionError
-from crackedge.edge_runtime.golden import picture
-from crackedge.edge_runtime.interpreter import Interpreter
 from crackedge.edge_runtime.lattice import TILE
-from crackedge.edge_runtime.model import find_model
+from crackedge.edge_runtime.models.card import ModelCard, append_card, split_card
+from crackedge.edge_runtime.models.golden import picture
+from crackedge.edge_runtime.models.interpreter import Interpreter
+from crackedge.edge_runtime.models.model import find_model
 from crackedge.export.convert import convert
 from crackedge.train.fit import fit
 from crackedge.train.folded import read_convolutions

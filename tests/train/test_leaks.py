@@ -13,7 +13,7 @@ pytest.importorskip("keras", reason="the workstation's packages are not installe
 
 from crackedge.benchmarks.data_sets import find_sets, read_set
 from crackedge.edge_runtime.errors import DataError
-from crackedge.edge_runtime.surfaces import render_surface
+from crackedge.edge_runtime.scenes.surfaces import render_surface
 from crackedge.train.corpus import gather
 from crackedge.train.leaks import find_copies
 from crackedge.train.recipe import Recipe

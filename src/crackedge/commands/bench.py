@@ -141,7 +141,7 @@ def bench(models: tuple[str, ...], json_file: Path | None, html_file: Path | Non
     from crackedge.benchmarks.footage import FootageStore
     from crackedge.benchmarks.latency import SCHEMA
     from crackedge.benchmarks.sweep import plans_of
-    from crackedge.edge_runtime.model import shipped_models
+    from crackedge.edge_runtime.models.model import shipped_models
 
     fail_over = parse_share(options["fail_over"])
     base = None if options["compare"] is None else read_bench(options["compare"], schema=SCHEMA)
@@ -194,7 +194,7 @@ def _one(
     from crackedge.benchmarks.latency import bench as bench_model
     from crackedge.benchmarks.scenarios import SCENARIOS
     from crackedge.benchmarks.sustained import format_sustained, sustain
-    from crackedge.edge_runtime.scanner import Scanner
+    from crackedge.edge_runtime.scan.scanner import Scanner
 
     given: dict[str, Any] = {"engine": plan.engine, "stride": plan.stride, "threads": plan.threads}
     scenarios = options["scenarios"] or tuple(base["scenarios"] if base else SCENARIOS)
@@ -228,7 +228,7 @@ def _to_be_measured(plan: Plan, store: FootageStore, given: dict[str, Any]) -> d
     from dataclasses import asdict
 
     from crackedge.benchmarks.machine import describe_machine
-    from crackedge.edge_runtime.scanner import Scanner
+    from crackedge.edge_runtime.scan.scanner import Scanner
 
     with Scanner(plan.model, **given) as scanner:
         made = asdict(scanner.plan)
@@ -278,8 +278,8 @@ def _estimate(
     from crackedge.benchmarks.advice import estimate_plans, format_estimates, read_board
     from crackedge.benchmarks.bench_page import text_page
     from crackedge.benchmarks.footage import SIZE
-    from crackedge.edge_runtime.engine import engine_name
     from crackedge.edge_runtime.errors import OptionError
+    from crackedge.edge_runtime.scan.engine import engine_name
 
     published = read_board(board)
     fitting = []

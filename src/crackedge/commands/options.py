@@ -12,7 +12,7 @@ import click
 from crackedge.commands.terminal import unwritable
 
 if TYPE_CHECKING:
-    from crackedge.edge_runtime.model import Model
+    from crackedge.edge_runtime.models.model import Model
 
 
 def model_option(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -68,7 +68,7 @@ def output_file_option(flag: str, parameter: str, help_text: str) -> Callable[[C
 
 def open_given_model(options: dict[str, Any]) -> Model:
     """The model that a command's options name."""
-    from crackedge.edge_runtime.model import open_model
+    from crackedge.edge_runtime.models.model import open_model
 
     return open_model(
         options["model"],

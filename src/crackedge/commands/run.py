@@ -59,7 +59,7 @@ def run(sources: tuple[str, ...], camera: tuple[int, ...], output: Path | None, 
         raise click.UsageError("no source: give a video, a folder, a camera's number, or an address")
     _import_numpy()
     from crackedge.edge_runtime.runs import OutputOptions, Start, run_sources
-    from crackedge.edge_runtime.scanner import Scanner
+    from crackedge.edge_runtime.scan.scanner import Scanner
     from crackedge.edge_runtime.stop import stop_on_signals
 
     reading, area = given_reading(options), given_area(options)
@@ -70,7 +70,7 @@ def run(sources: tuple[str, ...], camera: tuple[int, ...], output: Path | None, 
     def on_start(start: Start) -> None:
         plan, tuning = start.scanner.plan, start.scanner.tuning
         if tuning is not None and tuning.measured:
-            from crackedge.edge_runtime.tuning import way_text
+            from crackedge.edge_runtime.scan.tuning import way_text
 
             line.say(f"tuned to this device: {way_text(tuning.way, tuning.engine)}; `crackedge tune` takes more time")
         if start.next_index:

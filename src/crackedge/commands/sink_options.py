@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
-    from crackedge.edge_runtime.rotation import RotationOptions
+    from crackedge.edge_runtime.sinks.rotation import RotationOptions
 
 
 def sink_options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -42,7 +42,7 @@ def sink_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 def given_rotation(options: dict[str, Any]) -> RotationOptions:
     """When files go on in a new part, and how much is kept."""
-    from crackedge.edge_runtime.rotation import RotationOptions
+    from crackedge.edge_runtime.sinks.rotation import RotationOptions
 
     return RotationOptions(**{name: options[name] for name in ("part_mb", "part_s", "keep_mb")})
 

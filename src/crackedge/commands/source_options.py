@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
-    from crackedge.edge_runtime.area import Area
-    from crackedge.edge_runtime.sources import SourceOptions
+    from crackedge.edge_runtime.scan.area import Area
+    from crackedge.edge_runtime.sources.source import SourceOptions
 
 
 def _size(text: str) -> tuple[int, int]:
@@ -79,8 +79,8 @@ def source_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 def given_reading(options: dict[str, Any]) -> SourceOptions:
     """How a command's options want sources to be read."""
-    from crackedge.edge_runtime.pipe import parse_raw
-    from crackedge.edge_runtime.sources import SourceOptions
+    from crackedge.edge_runtime.sources.pipe import parse_raw
+    from crackedge.edge_runtime.sources.source import SourceOptions
 
     every, every_s = options["every"]
     patience = {name: options[name] for name in ("open_s", "read_s", "give_up_s") if options[name] is not None}
@@ -102,6 +102,6 @@ def given_reading(options: dict[str, Any]) -> SourceOptions:
 
 def given_area(options: dict[str, Any]) -> Area | None:
     """Where a command's options want cracks to be looked for."""
-    from crackedge.edge_runtime.area import read_area
+    from crackedge.edge_runtime.scan.area import read_area
 
     return read_area(options["roi"]) if options["roi"] is not None else None

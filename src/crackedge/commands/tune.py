@@ -22,8 +22,8 @@ def tune(model: str, engine: str, seconds: float, delegate: str | None) -> None:
     crackedge tune
     crackedge tune mine.tflite --engine tiles --seconds 30
     """
-    from crackedge.edge_runtime.model import open_model
-    from crackedge.edge_runtime.tuning import format_tuning
-    from crackedge.edge_runtime.tuning import tune as tune_model
+    from crackedge.edge_runtime.models.model import open_model
+    from crackedge.edge_runtime.scan.tuning import format_tuning
+    from crackedge.edge_runtime.scan.tuning import tune as tune_model
 
     click.echo(format_tuning(tune_model(open_model(model, delegate=delegate), engine=engine, seconds=seconds)))

@@ -20,7 +20,7 @@ from crackedge.benchmarks.peers.growth import growth, growth_plot
 from crackedge.benchmarks.peers.target import format_part, missed
 from crackedge.benchmarks.peers.whole_run import Trial
 from crackedge.edge_runtime.errors import MissingExtraError, OptionError, ProofError
-from crackedge.edge_runtime.model import open_model
+from crackedge.edge_runtime.models.model import open_model
 
 SIZE = 448, 352  # px
 

@@ -19,8 +19,8 @@ from crackedge.benchmarks.peers.frame_parts import tile_job
 from crackedge.benchmarks.peers.process import PeerProcess
 from crackedge.benchmarks.peers.worker import corners
 from crackedge.edge_runtime.errors import MissingExtraError
-from crackedge.edge_runtime.model import open_model
-from crackedge.edge_runtime.scanner import Scanner
+from crackedge.edge_runtime.models.model import open_model
+from crackedge.edge_runtime.scan.scanner import Scanner
 
 HERE = Path(sys.executable)
 SIZE = 448, 352  # px, multiples of 32, so that tiles and windows lie at the same places

@@ -1,0 +1,1 @@
+"""From a frame to crack regions: lattice to score map, by either engine, whole or in part."""

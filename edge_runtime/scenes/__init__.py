@@ -1,0 +1,1 @@
+"""Synthetic structures and flights over them, with the truth to the pixel."""

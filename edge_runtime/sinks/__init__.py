@@ -1,0 +1,1 @@
+"""What takes results: files, pictures, videos, the network, commands."""

@@ -1,0 +1,1 @@
+"""What gives frames: files, cameras, streams, pipes and scenes, behind one protocol."""

@@ -1,0 +1,107 @@
+"""Opening: from a text to the source that it stands for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from crackedge.edge_runtime.errors import OptionError
+from crackedge.edge_runtime.sources.addresses import STDIN, Address, find_addresses
+from crackedge.edge_runtime.sources.applicability import refuse_misfits
+from crackedge.edge_runtime.sources.pipe import check_stdin
+from crackedge.edge_runtime.sources.source import Source, SourceOptions, never
+
+
+def open_source(
+    text: str | Path,
+    options: SourceOptions | None = None,
+    *,
+    stop: Callable[[], bool] = never,
+    on_warning: Callable[[str], None] = lambda _: None,
+) -> Source:
+    """Open what gives frames. Use it in a ``with`` block and iterate over it.
+
+    Args:
+        text: camera number or device, file, folder or glob of images, stream URL, or ``scene:``.
+        options: how to read it.
+        stop: asked now and then while a live source waits; iteration ends when it says True.
+        on_warning: called with a line as soon as a live source is lost.
+
+    Raises:
+        SourceError: a file is missing, unreadable or holds no frames (that may show only while iterating).
+        LiveSourceError: a camera or stream is absent; while iterating: it was lost.
+        OptionError: the text stands for several sources, or for nothing that can be read.
+    """
+    addresses = find_addresses(str(text))
+    if len(addresses) > 1:
+        raise OptionError(
+            f"{text}: {len(addresses)} sources in there ({addresses[0].name}, {addresses[1].name}, ...); "
+            "open them one by one"
+        )
+    return open_address(addresses[0], options, stop=stop, on_warning=on_warning)
+
+
+def open_address(
+    address: Address,
+    options: SourceOptions | None = None,
+    *,
+    stop: Callable[[], bool] = never,
+    on_warning: Callable[[str], None] = lambda _: None,
+) -> Source:
+    """Open a found source; see :func:`open_source`."""
+    options = options or SourceOptions()
+    refuse_misfits(address, options)
+    if address.text == STDIN:
+        check_stdin()
+    source = _open(address, options, stop=stop, on_warning=on_warning)
+    if not (options.loop or options.realtime or options.every_s or options.rotate or options.flip):
+        return source
+    from crackedge.edge_runtime.sources import views
+
+    if options.loop:
+        source = views.looped(source)
+    if options.realtime and not source.live:
+        source = views.paced(source, options, stop=stop)
+    elif source.live and options.every_s:
+        source = views.spaced(source, options.every_s)
+    if options.rotate or options.flip:
+        source = views.turned(source, rotate=options.rotate, flip=options.flip)
+    return source
+
+
+def _open(
+    address: Address, options: SourceOptions, *, stop: Callable[[], bool], on_warning: Callable[[str], None]
+) -> Source:
+    if address.kind == "images":
+        from crackedge.edge_runtime.sources.images import ImageFiles
+
+        return ImageFiles(address, options)
+    if address.kind == "video" or (address.is_pipe and options.realtime is False):
+        from crackedge.edge_runtime.sources.video import VideoFile
+
+        return VideoFile(address, options, stop=stop)
+    if address.kind == "scene":
+        from crackedge.edge_runtime.sources.scene_source import SceneSource
+
+        return SceneSource(address, options.selection())
+    return _open_live(address, options, stop=stop, on_warning=on_warning)
+
+
+def _open_live(
+    address: Address, options: SourceOptions, *, stop: Callable[[], bool], on_warning: Callable[[str], None]
+) -> Source:
+    if address.scheme == "picamera":
+        from crackedge.edge_runtime.sources.picamera import open_picamera
+
+        return open_picamera(address, options, stop=stop, on_warning=on_warning)
+    if address.scheme in ("gst", "csi"):
+        from crackedge.edge_runtime.sources.gstreamer import open_gstreamer
+
+        return open_gstreamer(address, options, stop=stop, on_warning=on_warning)
+    if address.kind == "camera":
+        from crackedge.edge_runtime.sources.camera import open_camera
+
+        return open_camera(address, options, stop=stop, on_warning=on_warning)
+    from crackedge.edge_runtime.sources.stream import open_stream
+
+    return open_stream(address, options, stop=stop, on_warning=on_warning)

@@ -1,0 +1,197 @@
+"""The partial engine with real networks: the tiny one of known answers, and the shipped one on a small scene."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import cv2
+import jsonschema
+import numpy as np
+import pytest
+
+from crackedge.edge_runtime.errors import OptionError
+from crackedge.edge_runtime.frame import Frame, Image
+from crackedge.edge_runtime.records import frame_record
+from crackedge.edge_runtime.scan.coverage import Coverage
+from crackedge.edge_runtime.scan.partial_engine import KEY_FRAMES
+from crackedge.edge_runtime.scan.scanner import FrameResult, Scanner
+from crackedge.edge_runtime.scenes.scene import parse_scene
+from crackedge.edge_runtime.scenes.surfaces import render_surface
+
+HEIGHT, WIDTH = 320, 480
+SCHEMA = json.loads((Path(__file__).parents[3] / "docs/results.schema.json").read_text(encoding="utf-8"))
+
+
+@pytest.fixture(scope="module")
+def wall() -> Image:
+    """Bright, textured, with a dark patch: a crack to the tiny network."""
+    surface = cv2.GaussianBlur(render_surface("concrete", (700, 1200), np.random.default_rng(8)), (0, 0), 1.0)
+    image = np.clip(surface.astype(np.int16) + 60, 0, 255).astype(np.uint8)
+    image[200:456, 300:556] //= 8
+    return image
+
+
+def view(wall: Image, x: int, y: int = 150) -> Image:
+    return np.ascontiguousarray(wall[y : y + HEIGHT, x : x + WIDTH])
+
+
+def scan(scanner: Scanner, images: list[Image], *, fps: float = 25.0, start: int = 0) -> list[FrameResult]:
+    return [scanner(image, time_s=number / fps) for number, image in enumerate(images, start)]
+
+
+def coverage(result: FrameResult) -> Coverage:
+    assert result.coverage is not None
+    return result.coverage
+
+
+def test_a_static_scene_is_scanned_once_and_equal_to_the_full_scan(tiny_model: Path, wall: Image) -> None:
+    images = [view(wall, 200)] * 20
+    with Scanner(tiny_model) as plain, Scanner(tiny_model, reuse=True) as reusing:
+        full, results = plain(images[0]), scan(reusing, images)
+    assert full.cracked
+    assert results[0].coverage is None
+    for result in results:
+        assert (result.score_map.cell_logits == full.score_map.cell_logits).all()
+        assert result.regions == full.regions
+    assert all(coverage(result).network == 0 for result in results[1:])
+    assert coverage(results[-1]).stale_s == pytest.approx(19 / 25)
+
+
+def test_a_static_scene_is_refreshed_in_time(tiny_model: Path, wall: Image) -> None:
+    with Scanner(tiny_model, reuse=True, refresh_s=0.5) as reusing:
+        results = scan(reusing, [view(wall, 200)] * 40)
+    stale_s = [0.0 if result.coverage is None else result.coverage.stale_s for result in results]
+    assert max(stale_s) <= 0.5
+    assert sum(result.coverage is None for result in results) == 4
+
+
+def test_a_pan_is_carried_and_loses_nothing(tiny_model: Path, wall: Image) -> None:
+    images = [
+        np.ascontiguousarray(wall[60 + number : 572 + number, 7 * number : 800 + 7 * number]) for number in range(40)
+    ]
+    with Scanner(tiny_model) as plain, Scanner(tiny_model, reuse=True) as reusing:
+        pairs = list(zip(scan(plain, images), scan(reusing, images), strict=True))
+    network = [1.0 if carried.coverage is None else carried.coverage.network for _, carried in pairs]
+    assert np.mean(network) < 0.6  # small frames pay much for halos
+    assert network.count(1.0) <= 2 + len(images) / KEY_FRAMES
+    for full, carried in pairs:
+        there = {cell for region in full.regions for cell in region.cells}
+        here = {cell for region in carried.regions for cell in region.cells}
+        near = {(row + down, col + right) for row, col in here for down in (-1, 0, 1) for right in (-1, 0, 1)}
+        assert there <= near
+        if carried.coverage is not None:
+            assert carried.coverage.scanned + carried.coverage.carried == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize(
+    ("reason", "change"),
+    [
+        ("cut", lambda _: render_surface("brick", (HEIGHT, WIDTH), np.random.default_rng(1))),
+        ("blur", lambda image: cv2.blur(image, (1, 15))),
+        ("rotation", lambda image: cv2.rotate(image, cv2.ROTATE_180)),
+        ("size", lambda image: np.ascontiguousarray(image[:-33, :-70])),
+    ],
+)
+def test_reuse_is_off_where_the_picture_cannot_be_followed(
+    tiny_model: Path, wall: Image, reason: str, change: Callable[[Image], Image]
+) -> None:
+    image = view(wall, 200)
+    other = change(image)
+    with Scanner(tiny_model) as plain, Scanner(tiny_model, reuse=True) as reusing:
+        before, result, after = scan(reusing, [image, other, other])
+        full = plain(other)
+    assert before.coverage is None
+    assert result.coverage is None  # scanned as a whole, though it is no key
+    assert result.regions == full.regions
+    assert (result.score_map.cell_logits == full.score_map.cell_logits).all()
+    assert coverage(after).network == 0  # from here on it is followed again
+    assert reason
+
+
+def test_something_new_in_a_still_picture_is_scanned(tiny_model: Path, wall: Image) -> None:
+    image = view(wall, 700)
+    changed = image.copy()
+    changed[96:160, 96:160] = 0
+    with Scanner(tiny_model, reuse=True) as reusing:
+        _, same, result = scan(reusing, [image, image, changed])
+    assert coverage(same).scanned == 0
+    assert 0 < coverage(result).scanned < 1
+    assert result.score_map.cell_logits[3, 3] == pytest.approx(6.0, abs=0.1)
+
+
+def test_going_back_in_time_is_another_source(tiny_model: Path, wall: Image) -> None:
+    with Scanner(tiny_model, reuse=True) as reusing:
+        assert scan(reusing, [view(wall, 200)] * 2, start=5)[1].coverage is not None
+        assert reusing(view(wall, 200), time_s=0.0).coverage is None
+        reusing.forget()
+        assert reusing(view(wall, 200), time_s=1.0).coverage is None
+
+
+@pytest.mark.parametrize("size", [(1, 1), (30, 700), (224, 224)])
+def test_odd_sizes(tiny_model: Path, size: tuple[int, int]) -> None:
+    with Scanner(tiny_model, reuse=True, max_latency_ms=1e4) as reusing:
+        for level in (0, 0, 255):
+            result = reusing(np.full((*size, 3), level, np.uint8))
+            assert result.cracked == (level == 0)
+
+
+def frames_of(flight: str) -> Iterator[Frame]:
+    return itertools.islice(parse_scene(flight), 24)
+
+
+def test_the_shipped_network_reuses_on_a_scene_and_gives_the_same_records_twice() -> None:
+    def records(threads: int) -> tuple[list[dict[str, Any]], float]:
+        with Scanner("nano", reuse=True, threads=threads) as scanner:
+            found = [(frame, scanner(frame.image, time_s=frame.time_s)) for frame in frames_of("scene:?size=640x480")]
+        lines = [frame_record(frame, result, scores=True) for frame, result in found]
+        for line in lines:
+            jsonschema.validate(line, SCHEMA)
+            del line["timing_ms"]
+        shares = [1.0 if result.coverage is None else result.coverage.network for _, result in found]
+        return lines, float(np.mean(shares))
+
+    first, share = records(1)
+    assert share < 0.5
+    assert any("coverage" in line for line in first)
+    assert json.dumps(first) == json.dumps(records(2)[0])
+
+
+def test_a_budget_that_nothing_fits_scans_bands_reports_it_and_sees_every_cell_in_time(wall: Image) -> None:
+    images = [view(wall, 100 + 5 * number) for number in range(60)]
+    with Scanner("nano", max_latency_ms=1e-3, refresh_s=1.0, threads=1) as scanner:
+        results = scan(scanner, images)
+    last = coverage(results[-1])
+    assert last.gave_up == ("marking", "bands", "scale", "latency")
+    assert last.scale == 0.5
+    assert 0 < last.scanned < 1
+    assert max(0.0 if result.coverage is None else result.coverage.stale_s for result in results) <= 1.0
+    line = frame_record(Frame(images[-1], 59, 2.36), results[-1])
+    jsonschema.validate(line, SCHEMA)
+    assert line["coverage"]["gave_up"] == ["marking", "bands", "scale", "latency"]
+
+
+def test_a_generous_budget_changes_nothing(tiny_model: Path, wall: Image) -> None:
+    image = view(wall, 200)
+    with Scanner(tiny_model) as plain, Scanner(tiny_model, max_latency_ms=1e6, target_fps=1e-3) as budgeted:
+        full, result = plain(image), scan(budgeted, [image] * 3)[-1]
+    assert result.coverage is None
+    assert result.regions == full.regions
+    assert list(result.timing_ms) == ["prepare", "invoke", "motion", "regions"]
+    line, other = (frame_record(Frame(image, 0, 0.0), one) for one in (full, result))
+    del line["timing_ms"], other["timing_ms"]
+    assert line == other
+
+
+def test_what_cannot_be_scanned_in_parts_is_refused(tiny_model: Path) -> None:
+    with pytest.raises(OptionError, match="reuse and budgets need a logit map"):
+        Scanner(tiny_model, engine="tiles", reuse=True)
+    with pytest.raises(OptionError, match="one scale"):
+        Scanner(tiny_model, scale=(1.0, 2.0), target_fps=5.0)
+    with pytest.raises(OptionError, match="refresh_s 1: expected with reuse"):
+        Scanner(tiny_model, refresh_s=1.0)
+    with pytest.raises(OptionError, match="max_latency_ms 0"):
+        Scanner(tiny_model, max_latency_ms=0.0)
