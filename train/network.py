@@ -184,8 +184,9 @@ class MapLoss(keras.losses.Loss):  # type: ignore[misc]
     """Cross-entropy of windows (means of 49 logits) and of single cells, each with its weight.
 
     Targets are (N, h, w, 4): probability and weight of the window that starts at a cell, then of the cell itself;
-    see :func:`crackedge.train.canvas.targets`. Where a teacher's logits come with the predictions, the target of a
-    window is made of its label and, by ``teacher_share``, of what the teacher thinks of it: of how sure one can be.
+    see :func:`crackedge.train.canvas.targets`. Where a teacher's logits come with the predictions, ``teacher_share`` of
+    the windows' loss is the cross-entropy with what the teacher thinks, of all windows alike, whether or not they have
+    a label (Hinton et al., *Distilling the Knowledge in a Neural Network*, 2015).
     """
 
     def __init__(
@@ -197,13 +198,14 @@ class MapLoss(keras.losses.Loss):  # type: ignore[misc]
     def call(self, y_true: Any, y_pred: Any) -> Any:
         """(N,) loss of each canvas."""
         reach = -(WINDOW_CELLS - 1)
-        target = y_true[:, :reach, :reach, 0]
-        if y_pred.shape[-1] == 3:
-            taught = ops.stop_gradient(ops.sigmoid(window_means(y_pred[..., 2:])[..., 0]))
-            target = (1 - self.teacher_share) * target + self.teacher_share * taught
-        windows = _cross_entropy(window_means(y_pred[..., :1])[..., 0], target)
-        cells = _cross_entropy(y_pred[..., 1], y_true[..., 2])
+        logits = window_means(y_pred[..., :1])[..., 0]
+        windows = _cross_entropy(logits, y_true[:, :reach, :reach, 0])
         window_loss = ops.sum(windows * y_true[:, :reach, :reach, 1], axis=(1, 2))
+        if y_pred.shape[-1] == 3:
+            opinion = ops.stop_gradient(ops.sigmoid(window_means(y_pred[..., 2:])[..., 0]))
+            taught = ops.mean(_cross_entropy(logits, opinion), axis=(1, 2))
+            window_loss = (1 - self.teacher_share) * window_loss + self.teacher_share * taught
+        cells = _cross_entropy(y_pred[..., 1], y_true[..., 2])
         cell_loss = ops.sum(cells * y_true[..., 3], axis=(1, 2))
         return window_loss + self.cell_share * cell_loss
 

@@ -76,7 +76,7 @@ class Recipe:
         batch_norm: of a pretrained backbone: ``"frozen"`` (as pretrained) or ``"train"``.
         cell_share: weight of the loss of single cells beside that of windows.
         teacher: ``model.keras`` of an earlier, larger run to learn from; empty for none.
-        teacher_share: how much of a window's target is the teacher's opinion and not the label.
+        teacher_share: how much of the windows' loss is the teacher's opinion, of all windows, and not the labels.
         synthetic: share of canvases that are procedural surfaces.
         wide: share of canvases that are one wide view and not a mosaic.
         healed: share of masked photographs whose cracks are covered, so that a rough surface alone means nothing.

@@ -136,15 +136,17 @@ def test_a_teacher_is_looked_at_and_left_alone(tmp_path: Path) -> None:
     assert len(model.trainable_weights) == len(network.trainable_weights) + 2  # those of the calibration
 
 
-def test_a_window_is_aimed_at_between_its_label_and_the_teachers_opinion() -> None:
+def test_labelled_windows_learn_from_label_and_teacher_and_the_others_from_the_teacher() -> None:
     rng = np.random.default_rng(5)
-    seen = rng.normal(size=(1, 7, 7, 3)).astype(np.float32)
-    truth = np.zeros((1, 7, 7, 4), np.float32)
-    truth[0, 0, 0] = (1, 1, 0, 0)
-    logit, opinion = seen[0, ..., 0].mean(), 1 / (1 + np.exp(-seen[0, ..., 2].mean()))
+    seen = rng.normal(size=(1, 7, 8, 3)).astype(np.float32)  # two windows
+    truth = np.zeros((1, 7, 8, 4), np.float32)
+    truth[0, 0, 0] = (1, 1, 0, 0)  # nothing is known of the second
+    means = np.stack([seen[0, :, column : column + 7].mean((0, 1)) for column in (0, 1)])
+    logits, opinions = means[:, 0], 1 / (1 + np.exp(-means[:, 2]))
+    labelled = np.log1p(np.exp(logits[0])) - logits[0]
+    taught = np.mean(np.log1p(np.exp(logits)) - opinions * logits)
     for share in (0.0, 0.25, 1.0):
-        aim = 1 - share + share * opinion
-        expected = np.log1p(np.exp(logit)) - aim * logit
+        expected = (1 - share) * labelled + share * taught
         assert float(MapLoss(teacher_share=share)(truth, seen)) == pytest.approx(expected, rel=1e-5)
 
 
