@@ -1,4 +1,4 @@
-"""int8 that decides as floats do: measure after measure, and which layers lose most.
+"""int8 that decides as floats do: rounding in turn, measure after measure, and which layers lose most.
 
 The layers' errors come from TensorFlow's QuantizationDebugger: what an operation of the int8 file makes of its inputs,
 beside what the float operation would make of the very same ones.
@@ -20,6 +20,7 @@ from crackedge.edge_runtime.errors import ProofError
 from crackedge.edge_runtime.frame import Image
 from crackedge.export.convert import Log, as_input, attempt, convert, front_of, int8_converter
 from crackedge.export.parity import Judged
+from crackedge.export.rounding import rounded
 
 PICTURES = (240, 480)  # from which the ranges of activations are read; the second number where the first does not do
 FLOAT_LAYERS = (6, 12)  # how many of the worst layers stay in floats, where more pictures do not do either
@@ -79,7 +80,7 @@ def quantise(
     judge: Callable[[bytes], Judged],
     log: Log,
 ) -> Quantised:
-    """Convert to int8, and take the next measure while there are faults: more pictures, then layers in floats.
+    """Round the kernels, convert to int8, and take the next measure while there are faults: more pictures, then floats.
 
     Args:
         network: see :func:`crackedge.export.convert.convert`.
@@ -100,21 +101,22 @@ def quantise(
 
     first, more = PICTURES
     chosen = pictures(first)
-    made = convert(network, variant="int8", head=head, pictures=chosen, log=log)
-    judged = judged_after(f"{len(chosen)} calibration pictures", made)
-    if judged.faults and len(pictures(more)) > len(chosen):
-        chosen = pictures(more)
+    with rounded(network, chosen):
         made = convert(network, variant="int8", head=head, pictures=chosen, log=log)
         judged = judged_after(f"{len(chosen)} calibration pictures", made)
-    layers = Int8Layers(network, head=head, pictures=chosen if judged.faults else chosen[::4], log=log)
-    worst = layers.errors()
-    for count in FLOAT_LAYERS:
-        if judged.faults and count < len(worst):
-            measure = f"the {count} worst layers in floats"
-            try:
-                judged = judged_after(measure, layers.in_floats(worst[:count]))
-            except ProofError as error:  # the first layer among them: what is behind the input must be quantised
-                measures.append({"measure": measure, "faults": [str(error)]})
+        if judged.faults and len(pictures(more)) > len(chosen):
+            chosen = pictures(more)
+            made = convert(network, variant="int8", head=head, pictures=chosen, log=log)
+            judged = judged_after(f"{len(chosen)} calibration pictures", made)
+        layers = Int8Layers(network, head=head, pictures=chosen if judged.faults else chosen[::4], log=log)
+        worst = layers.errors()
+        for count in FLOAT_LAYERS:
+            if judged.faults and count < len(worst):
+                measure = f"the {count} worst layers in floats"
+                try:
+                    judged = judged_after(measure, layers.in_floats(worst[:count]))
+                except ProofError as error:  # the first layer among them: what is behind the input must be quantised
+                    measures.append({"measure": measure, "faults": [str(error)]})
     return Quantised(judged, tuple(measures), tuple(worst[:NAMED_LAYERS]))
 
 
