@@ -101,7 +101,7 @@ def fit_calibration(sets: Sequence[SetLogits], *, prior: Calibration | None = No
 
 
 def figures(sets: Sequence[SetLogits], calibration: Calibration, point: OperatingPoint) -> dict[str, Any]:
-    """Figures of each set at ``point``, rounded, with their sample counts, for the card.
+    """Figures of each set at ``point``, rounded, with their intervals and sample counts, for the card.
 
     Under ``operating_points`` stand recall and false-positive rate of each of the calibration's; None where a set
     has no windows of that class.
@@ -111,11 +111,7 @@ def figures(sets: Sequence[SetLogits], calibration: Calibration, point: Operatin
         if not one.window_labels.size:
             continue
         entry = judge(one, calibration, point)
-        scores = window_scores(one, calibration)
-        rates: dict[str, Any] = {}
-        for name, other in calibration.operating_points.items():
-            counts = metrics.confusion(scores, one.window_labels, other.window_threshold)
-            rates[name] = _rounded({"recall": counts.recall, "false_positive_rate": counts.false_positive_rate})
+        rates = {name: _rounded(both) for name, both in entry["operating_points"].items()}
         out[one.name] = {"n": entry["n"], **_rounded(entry["metrics"]), "operating_points": rates}
     return out
 
@@ -359,8 +355,15 @@ def _part(logits: SetLogits, files: npt.NDArray[np.bool_]) -> SetLogits:
         cell_logits=logits.cell_logits[cells],
         cell_labels=logits.cell_labels[cells],
         cell_files=logits.cell_files[cells],
+        cell_at_border=logits.cell_at_border[cells],
+        cell_beside_crack=logits.cell_beside_crack[cells],
     )
 
 
 def _rounded(values: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: round(value, 4) if isinstance(value, float) else value for key, value in values.items()}
+    def rounded(value: Any) -> Any:
+        if isinstance(value, list):
+            return [rounded(one) for one in value]
+        return round(value, 4) if isinstance(value, float) else value
+
+    return {key: rounded(value) for key, value in values.items()}

@@ -11,13 +11,15 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 
 from crackedge.benchmarks import data_sets, metrics
+from crackedge.benchmarks.bootstrap import intervals
 from crackedge.benchmarks.calibration import sigmoid
 from crackedge.benchmarks.data_sets import LabelledSet, LabelledWindow, Picture, Skipped, Truth
-from crackedge.benchmarks.table import aligned
+from crackedge.benchmarks.table import Figure, aligned, ends
 from crackedge.edge_runtime.errors import DataError
 from crackedge.edge_runtime.lattice import CELL
 from crackedge.edge_runtime.models.card import Calibration, OperatingPoint
@@ -47,6 +49,8 @@ class SetLogits:
         cell_logits: (M,) float32, of the cells whose class is known: from masks, and all cells of crack-free tiles.
         cell_labels: (M,) bool, True for crack.
         cell_files: (M,) int, which of ``files`` each cell lies in.
+        cell_at_border: (M,) bool, whether it is one of the outermost whole cells of its picture.
+        cell_beside_crack: (M,) bool, whether one of its eight neighbours is cracked, or not known.
         skipped: what could not be used, and why.
     """
 
@@ -59,6 +63,8 @@ class SetLogits:
     cell_logits: npt.NDArray[np.float32]
     cell_labels: npt.NDArray[np.bool_]
     cell_files: npt.NDArray[np.intp]
+    cell_at_border: npt.NDArray[np.bool_]
+    cell_beside_crack: npt.NDArray[np.bool_]
     skipped: tuple[Skipped, ...] = ()
 
 
@@ -87,16 +93,33 @@ def evaluate(
         ModelError: the model does not run.
     """
     name = engine_name(model, engine)
-    point_name = operating_point or model.card.default
-    point = model.card.operating_point(name, operating_point)
-    calibration = model.card.engine_calibration(name)
+    model.card.operating_point(name, operating_point)  # refuse now what would fail after minutes
     collected = collect_logits(model, sets, engine=name, threads=threads, progress=progress)
+    return judge_all(model, collected, engine=name, operating_point=operating_point)
+
+
+def judge_all(
+    model: Model, collected: Iterable[SetLogits], *, engine: str, operating_point: str | None = None
+) -> dict[str, Any]:
+    """An evaluation, as :func:`evaluate` gives it, of logits that were collected before.
+
+    Args:
+        model: the model that said them; its card gives calibration and thresholds.
+        collected: what it said.
+        engine: by which of the two, ``"tiles"`` or ``"dense"``.
+        operating_point: name of one in the card; None takes the card's default.
+
+    Raises:
+        OptionError: the card has no such operating point.
+    """
+    point = model.card.operating_point(engine, operating_point)
+    calibration = model.card.engine_calibration(engine)
     return {
         "schema": SCHEMA,
         "model": model.identity,
-        "engine": name,
+        "engine": engine,
         "operating_point": {
-            "name": point_name,
+            "name": operating_point or model.card.default,
             "window_threshold": point.window_threshold,
             "cell_threshold": point.cell_threshold,
         },
@@ -136,12 +159,24 @@ def collect_logits(
 
 
 def judge(logits: SetLogits, calibration: Calibration, point: OperatingPoint) -> dict[str, Any]:
-    """One set's entry of an evaluation: its figures at a calibration and a pair of thresholds, and its items."""
-    scores = window_scores(logits, calibration)
+    """One set's entry of an evaluation: its figures at a calibration and a pair of thresholds, and its items.
+
+    Under ``operating_points`` stand recall and false-positive rate of each of the calibration's; None where a set
+    has no windows of that class.
+    """
+    scores, labels = window_scores(logits, calibration), logits.window_labels
+    rates = {}
+    for name, other in calibration.operating_points.items():
+        counts = metrics.confusion(scores, labels, other.window_threshold)
+        rates[name] = {"recall": counts.recall, "false_positive_rate": counts.false_positive_rate}
     return {
         "n": int(scores.size),
         "pictures": len(set(logits.window_files.tolist())),
-        "metrics": metrics.summary(scores, logits.window_labels, threshold=point.window_threshold),
+        "metrics": {
+            **metrics.summary(scores, labels, threshold=point.window_threshold),
+            **intervals(scores, labels, logits.window_files, threshold=point.window_threshold),
+        },
+        "operating_points": rates,
         "items": [
             {
                 "file": logits.files[file],
@@ -152,7 +187,7 @@ def judge(logits: SetLogits, calibration: Calibration, point: OperatingPoint) ->
             }
             for file, crack, score, (x, y) in zip(
                 logits.window_files.tolist(),
-                logits.window_labels.tolist(),
+                labels.tolist(),
                 scores.tolist(),
                 logits.window_xy.tolist(),
                 strict=True,
@@ -192,7 +227,7 @@ def cell_truth(truth: Truth) -> npt.NDArray[np.int8]:
 
 
 def format_evaluation(result: Mapping[str, Any]) -> str:
-    """An evaluation as a table for the terminal, one line a set, with what was skipped below."""
+    """An evaluation as tables for the terminal, one line a set, with what was skipped below."""
     model, point = result["model"], result["operating_point"]
     header = ["set", "n", "crack", "accuracy", "precision", "recall", "F1", "false pos.", "AUC", "AP", "ECE", "skipped"]
     keys = ["accuracy", "precision", "recall", "f1", "false_positive_rate", "auc", "average_precision", "ece"]
@@ -204,10 +239,34 @@ def format_evaluation(result: Mapping[str, Any]) -> str:
         f"model {model['name']} ({model['quantization']}, sha256 {model['sha256'][:12]}), engine {result['engine']}, "
         f"{point['name']}: window threshold {point['window_threshold']:.3f}",
         aligned(header, rows),
+        *format_intervals({name: one["metrics"] for name, one in result["sets"].items()}),
+        *format_operating_points({name: one["operating_points"] for name, one in result["sets"].items()}),
     ]
     for name, one in result["sets"].items():
         lines += [f"skipped in {name}: {skipped['file']}: {skipped['why']}" for skipped in one["skipped"]]
     return "\n".join(lines)
+
+
+def format_intervals(figures: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """The intervals among some figures, a line for each name; nothing where there are none (as in older cards)."""
+    shown = {"accuracy": "accuracy", "recall": "recall", "false_positive_rate": "false pos.", "auc": "AUC"}
+    rows = [[name, *(ends(one.get(f"{key}_interval")) for key in shown)] for name, one in figures.items()]
+    if not any(cell for _, *cells in rows for cell in cells):
+        return []
+    return ["", "95 % intervals, by bootstrap over the pictures", aligned(["set", *shown.values()], rows)]
+
+
+def format_operating_points(rates: Mapping[str, Mapping[str, Mapping[str, float | None]]]) -> list[str]:
+    """Recall and false-positive rate at each operating point, a line for each name; nothing where there are none."""
+    points = list(dict.fromkeys(point for one in rates.values() for point in one))
+    if not points:
+        return []
+    rows: list[list[Figure]] = [
+        [name, *(one.get(point, {}).get(key) for point in points for key in ("recall", "false_positive_rate"))]
+        for name, one in rates.items()
+    ]
+    header = ["set", *(head for point in points for head in (f"{point}: recall", "false pos."))]
+    return ["", aligned(header, rows)]
 
 
 def _scan_set(labelled_set: LabelledSet, scan: Engine, progress: Progress | None) -> SetLogits:
@@ -216,9 +275,7 @@ def _scan_set(labelled_set: LabelledSet, scan: Engine, progress: Progress | None
     windows: list[LabelledWindow] = []
     window_logits: list[float] = []
     window_files: list[int] = []
-    cell_logits: list[npt.NDArray[np.float32]] = []
-    cell_labels: list[npt.NDArray[np.bool_]] = []
-    cell_files: list[npt.NDArray[np.intp]] = []
+    cells: list[tuple[npt.NDArray[Any], ...]] = []
     for done, (entry, picture) in enumerate(data_sets.pictures(labelled_set, skipped), 1):
         scores = scan(picture.image)
         number = len(files)
@@ -226,10 +283,7 @@ def _scan_set(labelled_set: LabelledSet, scan: Engine, progress: Progress | None
         windows += picture.windows
         window_logits += _logits_of(picture.windows, scores)
         window_files += [number] * len(picture.windows)
-        logits, labels = _known_cells(picture, scores)
-        cell_logits.append(logits)
-        cell_labels.append(labels)
-        cell_files.append(np.full(labels.size, number, np.intp))
+        cells.append(_known_cells(picture, scores, number))
         if progress is not None:
             broken = len(skipped) - len(labelled_set.skipped)
             progress(labelled_set.name, done + broken, len(labelled_set.items))
@@ -238,6 +292,9 @@ def _scan_set(labelled_set: LabelledSet, scan: Engine, progress: Progress | None
         raise DataError(
             f"{labelled_set.path}: none of its {len(skipped)} images can be used; {first.file}: {first.why}"
         )
+    cell_logits, cell_labels, cell_files, at_border, beside_crack = (
+        np.concatenate(parts) for parts in zip(*cells, strict=True)
+    )
     return SetLogits(
         name=labelled_set.name,
         files=tuple(files),
@@ -245,9 +302,11 @@ def _scan_set(labelled_set: LabelledSet, scan: Engine, progress: Progress | None
         window_labels=np.array([window.crack for window in windows], np.bool_),
         window_files=np.array(window_files, np.intp),
         window_xy=np.array([(window.x, window.y) for window in windows], np.intp).reshape(-1, 2),
-        cell_logits=np.concatenate(cell_logits),
-        cell_labels=np.concatenate(cell_labels),
-        cell_files=np.concatenate(cell_files),
+        cell_logits=cell_logits,
+        cell_labels=cell_labels,
+        cell_files=cell_files,
+        cell_at_border=at_border,
+        cell_beside_crack=beside_crack,
         skipped=tuple(skipped),
     )
 
@@ -258,8 +317,8 @@ def _logits_of(windows: Sequence[LabelledWindow], scores: ScoreMap) -> list[floa
     return [float(scores.window_logits[rows[window.y], columns[window.x]]) for window in windows]
 
 
-def _known_cells(picture: Picture, scores: ScoreMap) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.bool_]]:
-    """Logits and labels of the cells of known class: from a mask, or all of a crack-free tile."""
+def _known_cells(picture: Picture, scores: ScoreMap, number: int) -> tuple[npt.NDArray[Any], ...]:
+    """What :class:`SetLogits` says of the cells of known class: from a mask, or all of a crack-free tile."""
     if picture.truth is not None:
         said = cell_truth(picture.truth)
     elif not any(window.crack for window in picture.windows):
@@ -268,4 +327,8 @@ def _known_cells(picture: Picture, scores: ScoreMap) -> tuple[npt.NDArray[np.flo
         said = np.full(scores.cell_logits.shape, data_sets.UNKNOWN, np.int8)
     logits = scores.cell_logits[: said.shape[0], : said.shape[1]]
     known = said != data_sets.UNKNOWN
-    return logits[known], said[known] == data_sets.CRACK
+    at_border = np.ones(said.shape, np.bool_)
+    at_border[1:-1, 1:-1] = False
+    beside = cv2.dilate((said != data_sets.NO_CRACK).astype(np.uint8), np.ones((3, 3), np.uint8)) > 0
+    files = np.full(np.count_nonzero(known), number, np.intp)
+    return logits[known], said[known] == data_sets.CRACK, files, at_border[known], beside[known]

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from crackedge.benchmarks.evaluation import format_intervals, format_operating_points
 from crackedge.benchmarks.machine import describe_machine, format_machine
 from crackedge.benchmarks.operations import groups, read_graph, time_cuts, time_shares
 from crackedge.benchmarks.table import Figure, aligned
@@ -101,6 +102,7 @@ def _card(card: Mapping[str, Any]) -> list[str]:
         for engine, sets in card["metrics"].items()
         for name, one in sets.items()
     ]
+    by_set = {f"{engine}, {name}": one for engine, sets in card["metrics"].items() for name, one in sets.items()}
     return [
         f"{card['name']} {card['version']}: {card['quantization']}, {card['head']} of {card['backbone']}, "
         f"labels {' and '.join(card['labels'])}, tile {card['tile']} px, stride {card['stride']} px",
@@ -109,6 +111,8 @@ def _card(card: Mapping[str, Any]) -> list[str]:
         *_table("data sets", about, [[one.get(key) for key in about] for one in card["data_sets"]]),
         *_table("calibration", ["engine", "operating point", "window threshold", "cell threshold", *fit], points),
         *_table("figures", ["engine", "set", *keys], metrics),
+        *format_intervals(by_set),
+        *format_operating_points({name: one.get("operating_points", {}) for name, one in by_set.items()}),
         *_parity(card["quantization_check"]),
         "",
         f"golden vectors: {'in the card, `crackedge verify` checks them' if card['golden'] else 'none in the card'}",

@@ -12,7 +12,7 @@ import json
 import re
 import statistics
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from crackedge.benchmarks.bench_report import figures_table
 from crackedge.benchmarks.peers.target import spread_text
 from crackedge.benchmarks.program import PROOF_FAILED, errors_in_a_line
 from crackedge.benchmarks.soak import format_soak
+from crackedge.benchmarks.table import ends, text
 from crackedge.edge_runtime.errors import DataError
 from crackedge.edge_runtime.models.model import open_model, shipped_models
 
@@ -49,12 +50,15 @@ def rewrite(text: str) -> str:
 def accuracy() -> str:
     """Each shipped model on each validation set, by its card."""
     rows: list[list[str]] = []
+    note = ""
     for name in shipped_models():
         card = open_model(name).card
         for engine in ("dense", "tiles"):
             for data_set, one in card.metrics[engine].items():
                 rows.append([f"`{name}`", engine, data_set, *_figures(one)])
-    return _markdown(["model", "engine", "set", *_FIGURE_NAMES], rows)
+                if "auc_interval" in one:
+                    note = "\n\nIn brackets: 95 % intervals, by bootstrap over the pictures."
+    return _markdown(["model", "engine", "set", *_FIGURE_NAMES], rows) + note
 
 
 def scenes() -> str:
@@ -267,11 +271,12 @@ TABLES: dict[str, Callable[[], str]] = {
 _FIGURE_NAMES = ("crack + sound", "accuracy", "recall", "false positives", "AUC")
 
 
-def _figures(one: dict[str, Any]) -> list[str]:
+def _figures(one: Mapping[str, Any]) -> list[str]:
     keys = ("accuracy", "recall", "false_positive_rate", "auc")
+    intervals = [ends(one.get(f"{key}_interval")) for key in keys]  # none in older cards and references
     return [
         f"{one['n_crack']} + {one['n_no_crack']}",
-        *("-" if one[key] is None else f"{one[key]:.3f}" for key in keys),
+        *(text(one[key]) + (f" ({span})" if span else "") for key, span in zip(keys, intervals, strict=True)),
     ]
 
 

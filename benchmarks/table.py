@@ -25,6 +25,11 @@ def aligned(header: Sequence[str], rows: Sequence[Sequence[Figure]], *, digits: 
     return "\n".join(line.rstrip() for line in lines)
 
 
+def ends(interval: Sequence[float] | None, *, digits: int = 3) -> str | None:
+    """An interval as it stands in a table; None where there is none."""
+    return None if interval is None else " to ".join(text(end, digits=digits) for end in interval)
+
+
 def text(figure: Figure, *, digits: int = 3) -> str:
     """A figure as it stands in a table: floats rounded, a dash for None."""
     if figure is None:

@@ -50,6 +50,8 @@ def _logits(name: str, cracks: int, others: int, *, gap: float, seed: int, shift
         cell_logits=values.astype(np.float32),
         cell_labels=labels,
         cell_files=numbers,
+        cell_at_border=np.zeros(labels.size, np.bool_),
+        cell_beside_crack=labels,
         skipped=(),
     )
 
@@ -58,7 +60,12 @@ def _tiles_only(one: SetLogits) -> SetLogits:
     """The set without masks: cells are known of crack-free tiles only."""
     sound = ~one.cell_labels
     return dataclasses.replace(
-        one, cell_logits=one.cell_logits[sound], cell_labels=one.cell_labels[sound], cell_files=one.cell_files[sound]
+        one,
+        cell_logits=one.cell_logits[sound],
+        cell_labels=one.cell_labels[sound],
+        cell_files=one.cell_files[sound],
+        cell_at_border=one.cell_at_border[sound],
+        cell_beside_crack=one.cell_beside_crack[sound],
     )
 
 
@@ -254,6 +261,17 @@ def test_a_dark_site_is_learnt_by_both_engines_from_ten_tiles(tiny_model: Path, 
     assert new.card.data_sets[-1] == {"name": "site", "used_for": "calibration", "photographs": 10}
     assert new.card.data_sets[:-1] == model.card.data_sets
     assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
+
+
+def test_a_card_s_intervals_are_rounded_and_read_again(tiny_model: Path, tmp_path: Path) -> None:
+    site = find_sets(_site(tmp_path / "site", cracks=6, others=6))
+    made = calibrate(open_model(tiny_model), site, tmp_path / "new.tflite", threads=1)
+    figures = open_model(tmp_path / "new.tflite").card.metrics["dense"]["site"]
+    assert figures == made.card.metrics["dense"]["site"]
+    low, high = figures["recall_interval"]
+    assert (low, high) == (round(low, 4), round(high, 4))
+    assert low <= figures["recall"] <= high
+    assert set(figures["operating_points"]["balanced"]) == {"recall", "false_positive_rate"}
 
 
 def test_half_is_kept_back_where_there_is_enough(tiny_model: Path, tmp_path: Path) -> None:

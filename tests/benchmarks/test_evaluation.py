@@ -145,6 +145,25 @@ def test_collected_logits_can_be_judged_again_without_a_scan(model: Model, root:
 
 
 @pytest.mark.parametrize("engine", ENGINES)
+def test_each_set_has_its_intervals_and_the_rates_of_every_operating_point(
+    model: Model, root: Path, engine: str
+) -> None:
+    result = evaluate(model, find_sets(root), engine=engine)
+    tiles, smooth = result["sets"]["tiles"], result["sets"]["smooth"]
+    low, high = tiles["metrics"]["accuracy_interval"]
+    assert low < 4 / 5 < high
+    assert smooth["metrics"]["auc_interval"] is smooth["metrics"]["accuracy_interval"] is None
+    assert smooth["metrics"]["false_positive_rate_interval"] is not None
+    assert set(tiles["operating_points"]) == {"balanced", "high-recall", "high-precision"}
+    for name, rates in tiles["operating_points"].items():
+        alone = evaluate(model, find_sets(root / "tiles"), engine=engine, operating_point=name)["sets"]["tiles"]
+        assert rates == {key: alone["metrics"][key] for key in ("recall", "false_positive_rate")}
+    text = format_evaluation(result)
+    assert f"{low:.3f} to {high:.3f}" in text
+    assert "high-recall: recall" in text
+
+
+@pytest.mark.parametrize("engine", ENGINES)
 def test_cells_are_known_by_masks_and_by_crack_free_tiles(model: Model, root: Path, engine: str) -> None:
     smooth, tiles, walls = collect_logits(model, find_sets(root), engine=engine)
     assert smooth.cell_labels.shape == (2 * 49,)
@@ -152,6 +171,10 @@ def test_cells_are_known_by_masks_and_by_crack_free_tiles(model: Model, root: Pa
     assert tiles.cell_labels.shape == (2 * 49,)  # of the crack tiles nobody knows which cell it is
     assert walls.cell_labels.shape == (12 * 15,)  # whole cells of 400x500 px
     assert int(walls.cell_labels.sum()) == 8  # 256 px of height, 32 of width
+    assert int(walls.cell_at_border.sum()) == 2 * 15 + 2 * 10
+    free, beside = ~walls.cell_labels, walls.cell_beside_crack
+    assert int((free & beside).sum()) == 2 * 10 + 2  # the crack is at rows 2 to 9 of column 2
+    assert not smooth.cell_beside_crack.any()
     assert walls.cell_logits[walls.cell_labels] == pytest.approx(np.full(8, BLACK_LOGIT), abs=0.1)
     assert walls.cell_logits[~walls.cell_labels] == pytest.approx(np.full(172, -BLACK_LOGIT), abs=0.1)
     assert [tiles.files[file] for file in sorted(set(tiles.cell_files.tolist()))] == [
@@ -202,9 +225,9 @@ def test_the_result_is_plain_json_and_its_table_has_a_line_for_each_set(model: M
     assert set(again["sets"]["walls"]["items"][0]) == {"file", "label", "score", "x", "y"}
     lines = format_evaluation(again).splitlines()
     assert lines[0].startswith("model tiny (int8, sha256 ")
-    assert [line.split()[0] for line in lines[1:]] == ["set", "smooth", "tiles", "walls"]
+    assert [line.split()[0] for line in lines[1:5]] == ["set", "smooth", "tiles", "walls"]
     assert lines[2].split()[3:5] == ["-", "-"]  # one class: no accuracy, no precision
-    assert len({line.rstrip().rfind("0") for line in lines[2:]}) == 1  # the columns are aligned
+    assert len({line.rstrip().rfind("0") for line in lines[2:5]}) == 1  # the columns are aligned
 
 
 def test_a_picture_without_a_window_that_counts_still_gives_its_cells(model: Model, tmp_path: Path) -> None:

@@ -64,6 +64,20 @@ def test_the_shipped_model_without_timing() -> None:
     assert "decisions equal" in text
 
 
+def test_a_card_s_intervals_and_rates_at_each_operating_point(
+    write_model: Callable[..., Path], card: Callable[..., ModelCard]
+) -> None:
+    figures = {"n": 9, "accuracy": 0.9, "accuracy_interval": [0.75, 0.9637], "auc_interval": None}
+    points = {"balanced": {"recall": 0.8125, "false_positive_rate": 0.0625}}
+    metrics = {"dense": {"walls": {**figures, "operating_points": points}, "older": {"n": 3, "accuracy": 1.0}}}
+    path = write_model("logit-map-float", card=card(metrics=metrics))
+    text = format_inspection(inspect_model(path, time=False))
+    assert "0.750 to 0.964" in text
+    assert "balanced: recall" in text
+    rows = [line.split() for line in text.splitlines() if line.startswith("dense, walls")]
+    assert rows[-1] == ["dense,", "walls", "0.812", "0.062"]
+
+
 def test_a_card_of_bare_bones(write_model: Callable[..., Path], card: Callable[..., ModelCard]) -> None:
     bare = card(calibration={}, metrics={}, data_sets=(), crack_width_px=None, tools={}, golden={"inputs": 3})
     text = format_inspection(inspect_model(write_model("logit-map-float", card=bare), time=False))

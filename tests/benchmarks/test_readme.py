@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,7 @@ from click.testing import CliRunner
 
 from crackedge.benchmarks.readme import TABLES, main, rewrite
 from crackedge.edge_runtime.errors import DataError
+from crackedge.edge_runtime.models.card import ModelCard
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCUMENTS = ("README.md", "docs/faults.md", "docs/real-time.md")
@@ -35,6 +37,21 @@ def test_an_old_table_is_replaced_and_the_rest_is_left_alone(tmp_path: Path) -> 
     assert text.endswith("|\n<!-- end -->\nafter\n")
     assert "old" not in text
     assert CliRunner().invoke(main, [str(stale), "--check"]).exit_code == 0
+
+
+def test_accuracy_stands_with_its_intervals_where_the_card_has_them(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, card: Callable[..., ModelCard], write_model: Callable[..., Path]
+) -> None:
+    keys = ("accuracy", "recall", "false_positive_rate", "auc")
+    older = {"n_crack": 4, "n_no_crack": 0, **dict.fromkeys(keys), "recall": 0.75}
+    newer = {**older, "recall_interval": [0.31, 0.9523], "auc_interval": None}
+    for figures, told in ((older, "| - | 0.750 | - | - |"), (newer, "| - | 0.750 (0.310 to 0.952) | - | - |")):
+        made = card(metrics={engine: {"walls": figures} for engine in ("dense", "tiles")})
+        path = write_model("logit-map-int8", card=made)
+        monkeypatch.setattr("crackedge.benchmarks.readme.shipped_models", lambda path=path: [path])
+        text = TABLES["accuracy"]()
+        assert text.count(told) == 2
+        assert ("In brackets" in text) == ("recall_interval" in figures)
 
 
 def test_an_unknown_table_is_named() -> None:

@@ -429,10 +429,24 @@ def test_evaluate_writes_the_figures_that_it_prints(
             assert 0 <= item["score"] <= 1
             assert {"file", "x", "y"} <= set(item)
         accuracy = one["metrics"]["accuracy"]
-        (row,) = (line.split() for line in done.out.splitlines() if line.split()[:1] == [name])
+        row, *_ = (line.split() for line in done.out.splitlines() if line.split()[:1] == [name])
         assert row[1] == str(one["n"])
         assert accuracy is None or f"{accuracy:.3f}" in row
     assert result["sets"]["boxed"]["metrics"]["auc"] is None
+
+
+def test_evaluate_with_both_engines_says_where_they_differ(
+    call: Call, tiny_model: Path, photographs: Path, tmp_path: Path
+) -> None:
+    file = tmp_path / "figures.json"
+    done = call("evaluate", photographs, "--model", tiny_model, "--json", file, "--engine", "both", "--threads", "1")
+    assert done.code == 0, done.err
+    result = json.loads(file.read_text(encoding="utf-8"))
+    assert result["engine"] == "dense"
+    assert set(result["engines"]) == set(result["sets"])
+    assert [name for name, one in result["engines"].items() if one["border"]] == ["masked"]
+    assert "tiles and dense, each by its own calibration" in done.out
+    assert "false pos. at the border" in done.out
 
 
 def test_evaluate_of_one_class_alone(call: Call, tiny_model: Path, photographs: Path) -> None:

@@ -37,6 +37,8 @@ def _logits(values: Any, labels: Any) -> SetLogits:
         cell_logits=np.zeros(0, np.float32),
         cell_labels=np.zeros(0, np.bool_),
         cell_files=np.zeros(0, np.intp),
+        cell_at_border=np.zeros(0, np.bool_),
+        cell_beside_crack=np.zeros(0, np.bool_),
     )
 
 

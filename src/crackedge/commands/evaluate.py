@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from crackedge.commands.terminal import StatusLine, write_json
 @click.command()
 @click.argument("data", type=click.Path(path_type=Path))
 @model_option
-@engine_options
+@engine_options(both="dense, and how tiles compares")
 @cardless_options
 @click.option("--split", default="val", show_default=True, help="Which split of each set: train, val, test.")
 @click.option("--operating-point", help="Named thresholds of the model's card [default: the card's default].")
@@ -26,20 +27,25 @@ def evaluate(data: Path, split: str, json_file: Path | None, **options: Any) -> 
 
     \b
     crackedge evaluate photos/ --json figures.json
+    crackedge evaluate photos/ --engine both
     """
     from crackedge.benchmarks.data_sets import find_sets
+    from crackedge.benchmarks.engine_agreement import evaluate_both, format_engines
     from crackedge.benchmarks.evaluation import evaluate as evaluate_model
     from crackedge.benchmarks.evaluation import format_evaluation
 
+    engine = options["engine"]
+    judge = evaluate_both if engine == "both" else partial(evaluate_model, engine=engine)
     with StatusLine() as line:
-        result = evaluate_model(
+        result = judge(
             open_given_model(options),
             find_sets(data, split=split),
-            engine=options["engine"],
             operating_point=options["operating_point"],
             threads=options["threads"],
             progress=lambda name, done, total: line.show(f"{name}: {done}/{total}"),
         )
     click.echo(format_evaluation(result))
+    if "engines" in result:
+        click.echo(f"\n{format_engines(result['engines'])}")
     if json_file is not None:
         write_json(json_file, result)

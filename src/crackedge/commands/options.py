@@ -22,22 +22,27 @@ def model_option(command: Callable[..., Any]) -> Callable[..., Any]:
     )(command)
 
 
-def engine_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """``--engine`` and ``--threads``."""
-    for option in (
-        click.option(
-            "--threads", type=click.IntRange(1), help="Threads of the interpreter [default: processors, up to 4]."
-        ),
-        click.option(
-            "--engine",
-            type=click.Choice(["auto", "tiles", "dense"]),
-            default="auto",
-            show_default=True,
-            help="dense: whole frames in one pass; tiles: one window after another; auto: by the model's card.",
-        ),
-    ):
-        command = option(command)
-    return command
+def engine_options(*, both: str = "") -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """``--engine`` and ``--threads``; with what ``--engine both`` does where a command has it."""
+    one = "dense: whole frames in one pass; tiles: one window after another; auto: by the model's card"
+
+    def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
+        for option in (
+            click.option(
+                "--threads", type=click.IntRange(1), help="Threads of the interpreter [default: processors, up to 4]."
+            ),
+            click.option(
+                "--engine",
+                type=click.Choice(["auto", "tiles", "dense", *(["both"] if both else [])]),
+                default="auto",
+                show_default=True,
+                help=f"{one}; both: {both}." if both else f"{one}.",
+            ),
+        ):
+            command = option(command)
+        return command
+
+    return decorate
 
 
 def cardless_options(command: Callable[..., Any]) -> Callable[..., Any]:

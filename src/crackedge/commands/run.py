@@ -23,7 +23,7 @@ from crackedge.commands.terminal import StatusLine, count
     "--output", "-o", type=click.Path(path_type=Path), help="Folder for the results [default: runs/SOURCE-DATE]."
 )
 @model_option
-@engine_options
+@engine_options()
 @scan_options
 @click.option("--max-frames", type=click.IntRange(1), help="Stop after so many frames of each source.")
 @click.option("--resume", is_flag=True, help="Go on where an interrupted run into the same -o stopped.")
