@@ -88,8 +88,8 @@ def format_inspection(result: Mapping[str, Any]) -> str:
 
 
 def _card(card: Mapping[str, Any]) -> list[str]:
-    width = card["crack_width_px"]
-    about = ["name", "used_for", "photographs", "licence", "source"]
+    width, gsd = card["crack_width_px"], card["gsd_mm"]
+    about = ["name", "model", "used_for", "photographs", "licence", "source"]
     fit = ["scale", "bias", "cell_scale", "cell_bias"]
     keys = ["n", "n_crack", "accuracy", "precision", "recall", "f1", "false_positive_rate", "auc", "ece"]
     points = [
@@ -108,6 +108,9 @@ def _card(card: Mapping[str, Any]) -> list[str]:
         f"labels {' and '.join(card['labels'])}, tile {card['tile']} px, stride {card['stride']} px",
         f"sha256 of the network, without the card: {card['sha256']}, checked",
         f"cracks in training: {f'{width[0]:g} to {width[1]:g} px wide' if width else 'width not recorded'}",
+        f"ground sample distance in training: {f'{gsd[0]:g} to {gsd[1]:g} mm a pixel' if gsd else 'not recorded'}",
+        f"trained for: {_pairs(card['training'])}",
+        *(f"before that: {_pairs(_flat(one))}" for one in card["lineage"]),
         *_table("data sets", about, [[one.get(key) for key in about] for one in card["data_sets"]]),
         *_table("calibration", ["engine", "operating point", "window threshold", "cell threshold", *fit], points),
         *_table("figures", ["engine", "set", *keys], metrics),
@@ -119,6 +122,12 @@ def _card(card: Mapping[str, Any]) -> list[str]:
         f"made with: {_pairs(card['tools'])}",
         f"notes: {card['notes'] or 'none'}",
     ]
+
+
+def _flat(model: Mapping[str, Any]) -> dict[str, Any]:
+    """A model of the lineage, in the order of reading."""
+    told = {key: model[key] for key in ("role", "of", "name", "sha256") if key in model}
+    return {**told, **model.get("training", {}), "notes": model.get("notes")}
 
 
 def _parity(check: Mapping[str, Any]) -> list[str]:

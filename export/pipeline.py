@@ -379,6 +379,8 @@ def _card(subject: _Subject, variant: str) -> ModelCard:
     """The card, but for what has to be measured."""
     config, recipe = subject.config, subject.config["recipe"]
     width = f" alpha {recipe['alpha']:g}" if str(recipe["backbone"]).startswith("mobilenet") else ""
+    lineage = config.get("lineage", {"models": (), "data_sets": ()})
+    distances = [distance for one in config["sets"] for distance in one.get("gsd_mm", ())]
     trained_here = subject.fitting < {one.name for one in subject.sets}
     return ModelCard(
         name=subject.name,
@@ -387,14 +389,16 @@ def _card(subject: _Subject, variant: str) -> ModelCard:
         quantization=variant,
         input_dtype=front_of(subject.network, variant=variant, head=subject.head).dtype,
         backbone=f"{recipe['backbone']}{width}",
-        data_sets=tuple(
-            {
-                "name": one["name"],
-                "used_for": "training",
-                **{key: one[key] for key in ("photographs", "licence", "source")},
-            }
-            for one in config["sets"]
+        data_sets=(
+            *(
+                {"used_for": "training", **{key: one[key] for key in ("name", "photographs", "licence", "source")}}
+                for one in config["sets"]
+            ),
+            *lineage["data_sets"],
         ),
+        lineage=tuple(lineage["models"]),
+        training=config.get("training", {}),
+        gsd_mm=(min(distances), max(distances)) if distances else None,
         tools={
             **config.get("tools", {}),
             "crackedge": importlib.metadata.version("crackedge"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import hashlib
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,7 @@ from crackedge.train import checkpoint, run_folder
 from crackedge.train.batches import CanvasBatches
 from crackedge.train.checkpoint import Checkpoint
 from crackedge.train.corpus import Corpus, gather
+from crackedge.train.lineage import file_sha256, lineage
 from crackedge.train.network import LOGITS, MapLoss, build_network, training_model
 from crackedge.train.pack import opened
 from crackedge.train.phases import Phase, enter, epochs_before, is_over, new_optimizer, phases
@@ -97,7 +99,8 @@ def fit(
         stop: asked after every step whether to stop.
 
     Raises:
-        DataError: the data are not fit for training, or vanish under it.
+        DataError: the data are not fit for training, or vanish under it; or the ``config.json`` beside the weights or
+            the teacher cannot be read.
         OptionError: the weights are not the backbone's, or the batch cannot be shared by the devices.
         OutputError: the run folder cannot be used, or the disk is full.
         TrainingError: the loss is not a number; the last epoch's network is kept.
@@ -109,8 +112,9 @@ def fit(
         run = _Run(folder, recipe, data_root, corpus, None if shipped is None else str(shipped))
         network = _seeded_network(run, weights=run.weights)
         model = training_model(network, weights=run.weights, teacher=recipe.teacher)
+        config = _config(run)
         run_folder.create(folder)
-        run_folder.write_config(folder, _config(run))
+        run_folder.write_config(folder, config)
         gathered(corpus)
         return _train(run, network, model, None, report, stop)
 
@@ -125,6 +129,10 @@ def resume(
     stop: Stop = lambda: False,
 ) -> Trained:
     """Go on with a run that was cut off, from its last complete epoch, with the recipe and data that it began with.
+
+    It ends as it would have ended undisturbed, up to rounding, where TensorFlow uses the same kernels: its
+    ``TF_ENABLE_ONEDNN_OPTS``, which stands in ``config.json`` as ``onednn``, must be set before TensorFlow is imported,
+    as ``crackedge train`` does.
 
     Args:
         folder: the run folder.
@@ -270,12 +278,23 @@ def _finish(run: _Run, watch: Watch) -> Trained:
     run_folder.write_model(run.folder, watch.handed_over)  # it may be an older epoch's than the last
     run_folder.write_history(run.folder, watch.history)
     skipped = {**run.corpus.skipped, **{file: why for one in scores for file, why in one.skipped.items()}}
-    config = run_folder.read_config(run.folder)
+    config = {**run_folder.read_config(run.folder), "training": _training(run, watch)}
     if skipped:
-        run_folder.write_config(run.folder, {**config, "skipped_files": dict(sorted(skipped.items()))})
+        config["skipped_files"] = dict(sorted(skipped.items()))
+    run_folder.write_config(run.folder, config)
     write_report(run.folder, scores, history=watch.history, config=config, network=watch.handed_over)
     run_folder.write_metrics(run.folder, {one.name: figures(one) for one in scores})
     return Trained(run.folder, run.recipe.name, run.data_root, scores, len(watch.history), skipped)
+
+
+def _training(run: _Run, watch: Watch) -> dict[str, int]:
+    """How much of it there was, for the model card; the time with validation after each epoch."""
+    return {
+        "epochs": len(watch.history),
+        "steps": len(watch.history) * run.recipe.steps_per_epoch,
+        "batch": run.recipe.batch,
+        "wall_s": round(sum(line["wall_s"] for line in watch.history)),
+    }
 
 
 def _start_anew(folder: Path, epochs_kept: int) -> str:
@@ -291,28 +310,32 @@ def _config(run: _Run) -> dict[str, Any]:
         origin = {"weights": file.name, "weights_from": run.weights}
         if file.is_file():
             origin["weights_from"] = str(file.absolute())
-            origin["weights_sha256"] = hashlib.sha256(file.read_bytes()).hexdigest()
+            origin["weights_sha256"] = file_sha256(file)
+    sets = [
+        {
+            **_listed(labelled),
+            "kind": labelled.kind,
+            "weight": use.weight,
+            "licence": use.licence,
+            "source": use.source,
+            "gsd_mm": use.gsd_mm,
+            "skipped": len(labelled.skipped),
+        }
+        for labelled, use in zip(run.corpus.sets, run.corpus.uses, strict=True)
+    ]
     return {
         "schema": 1,
         "recipe": run.recipe,
         "network_end": LOGITS,
         **origin,
         "data_root": str(run.data_root.absolute()),
-        "sets": [
-            {
-                **_listed(labelled),
-                "kind": labelled.kind,
-                "weight": use.weight,
-                "licence": use.licence,
-                "source": use.source,
-                "skipped": len(labelled.skipped),
-            }
-            for labelled, use in zip(run.corpus.sets, run.corpus.uses, strict=True)
-        ],
+        "sets": sets,
+        "lineage": lineage(run.weights, run.recipe.teacher, sets=sets),
         "held_out": [_listed(labelled) for labelled in run.held_out],
         "split_inside": run.corpus.split_inside,
         "leaks": run.corpus.leaks,
         "tools": {"keras": keras.__version__, "backend": keras.backend.backend(), "numpy": np.__version__},
+        "onednn": os.environ.get("TF_ENABLE_ONEDNN_OPTS"),
     }
 
 

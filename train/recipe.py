@@ -32,6 +32,9 @@ class SetUse:
         max_scale: how much the set's pictures may be enlarged.
         photo: pattern (regular expression) whose group 1 names the source photograph in a file's name without its
             ending; splits that share a photograph are refused. Empty: each file is a photograph of its own.
+        gsd_mm: finest and coarsest ground sample distance of the photographs, millimetres of the surface to a pixel,
+            for the model card; of photographs in ``crack/`` and ``no_crack/`` when they are shrunk to a tile. Empty:
+            not known.
         licence: of the photographs, for the model card.
         source: where they come from, for the model card.
     """
@@ -42,6 +45,7 @@ class SetUse:
     background_only: bool = False
     max_scale: float = 2.5
     photo: str = ""
+    gsd_mm: tuple[float, ...] = ()
     licence: str = "not stated"
     source: str = "not stated"
 
@@ -225,6 +229,11 @@ def _uses(data: object, path: Path) -> dict[str, SetUse]:
         _check_photo(use.photo, origin=f"{path}: {prefix}{name}")
         if not all(type(value) is int and 0 <= value < 255 for value in use.value_clear):
             raise OptionError(f"{path}: {prefix}{name}: value_clear = {list(use.value_clear)}: expected 0 to 254 each")
+        if use.gsd_mm and not _is_range(use.gsd_mm):
+            raise OptionError(
+                f"{path}: {prefix}{name}: gsd_mm = {list(use.gsd_mm)}: expected the finest and the coarsest, "
+                "millimetres per pixel, such as [0.2, 0.6]"
+            )
     return uses
 
 
@@ -247,6 +256,13 @@ def _check_photo(pattern: str, *, origin: str) -> None:
         raise OptionError(
             f"{origin}: photo = {pattern!r}: has no group; put the part that names the source photograph in ( )"
         )
+
+
+def _is_range(values: Sequence[object]) -> bool:
+    match values:
+        case [int() | float() as finest, int() | float() as coarsest]:
+            return 0 < finest <= coarsest <= _ANY
+    return False
 
 
 def _checked(kind: type[Any], values: Mapping[str, Any], *, origin: str) -> Any:

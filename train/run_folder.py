@@ -14,13 +14,14 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
-
-import keras
+from typing import TYPE_CHECKING, Any
 
 from crackedge.edge_runtime.errors import DataError, OutputError
 from crackedge.edge_runtime.output_file import replacing
 from crackedge.train.recipe import Recipe, SetUse
+
+if TYPE_CHECKING:  # its environment may still have to be prepared, by what a config.json says
+    import keras
 
 MODEL, CONFIG, HISTORY, METRICS, CURVES = "model.keras", "config.json", "history.jsonl", "metrics.json", "curves.png"
 REPORT, HISTORY_TABLE, TENSORBOARD, CHECKPOINTS = "report.html", "history.csv", "tensorboard", "checkpoints"

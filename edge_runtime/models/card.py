@@ -63,11 +63,17 @@ class ModelCard:
         sha256: of the flatbuffer part, hexadecimal; filled in by :func:`append_card`.
         default: the operating point used unless another is asked for.
         calibration: per engine, ``"tiles"`` and ``"dense"``.
-        data_sets: each with ``name``, ``licence``, ``source`` and what it was used for.
+        data_sets: each with ``name``, ``licence``, ``source``, what it was ``used_for``, and the ``model`` that learnt
+            from it, where that was one of the lineage. Conflicts of licences are not judged.
+        lineage: the models that the training began with or had as a teacher, and those before them: each with ``role``
+            (``"weights"`` or ``"teacher"``), ``name``, ``sha256`` (of a ``.tflite`` file's flatbuffer, of a whole
+            ``.keras`` file), ``training`` and ``notes`` where they are known, and ``of``: to which model of the lineage
+            it was that, where not to this one.
+        training: ``epochs``, ``steps``, ``batch`` and ``wall_s``, where known; without those of the lineage.
         metrics: per engine, per data set: figures with their sample counts.
         crack_width_px: narrowest and widest crack of the training pictures, in pixels, where known.
         gsd_mm: finest and coarsest ground sample distance of the training pictures, millimetres of the surface to a
-            pixel, where known.
+            pixel, over the sets whose recipe states it; without those of the lineage.
         quantization_check: parity of this file with the network that it was made from.
         golden: inputs by formula and the logits that they must give, see :mod:`crackedge.edge_runtime.models.golden`;
             empty where the file carries no such proof.
@@ -89,6 +95,8 @@ class ModelCard:
     default: str = "balanced"
     calibration: Mapping[str, Calibration] = field(default_factory=dict)
     data_sets: tuple[Mapping[str, Any], ...] = ()
+    lineage: tuple[Mapping[str, Any], ...] = ()
+    training: Mapping[str, Any] = field(default_factory=dict)
     metrics: Mapping[str, Any] = field(default_factory=dict)
     crack_width_px: tuple[float, float] | None = None
     gsd_mm: tuple[float, float] | None = None
@@ -142,7 +150,7 @@ def from_json(text: str | bytes, *, origin: str) -> ModelCard:
     try:
         known = {f.name for f in dataclasses.fields(ModelCard)}
         values = {key: value for key, value in raw.items() if key in known}
-        for name in ("labels", "data_sets", "crack_width_px"):  # JSON knows lists only
+        for name in ("labels", "data_sets", "lineage", "crack_width_px"):  # JSON knows lists only
             if values.get(name) is not None:
                 values[name] = tuple(values[name])
         if values.get("gsd_mm") is not None:

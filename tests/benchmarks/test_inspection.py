@@ -107,6 +107,24 @@ def test_a_card_with_an_export_s_evidence(write_model: Callable[..., Path], card
         assert words in text
 
 
+def test_a_card_with_a_lineage(write_model: Callable[..., Path], card: Callable[..., ModelCard]) -> None:
+    models = (
+        {"role": "weights", "name": "nano", "sha256": "ab", "training": {"steps": 7500}, "notes": "from ImageNet"},
+        {"role": "teacher", "of": "nano", "name": "large", "sha256": "cd", "notes": "no card"},
+    )
+    sets = ({"name": "quay", "model": "nano", "used_for": "training", "licence": "CC BY-SA 4.0", "source": "s"},)
+    grown = card(lineage=models, data_sets=sets, training={"epochs": 3, "wall_s": 60}, gsd_mm=(0.2, 0.5))
+    text = format_inspection(inspect_model(write_model("logit-map-int8", card=grown), time=False))
+    for words in (
+        "ground sample distance in training: 0.2 to 0.5 mm a pixel\n",
+        "trained for: epochs 3, wall s 60\n",
+        "before that: role weights, name nano, sha256 ab, steps 7500, notes from ImageNet\n",
+        "before that: role teacher, of nano, name large, sha256 cd, notes no card\n",
+        "quay  nano   training",
+    ):
+        assert words in text
+
+
 def test_what_cannot_be_looked_at_is_one_line(tmp_path: Path, tiny_model: Path) -> None:
     with pytest.raises(ModelError, match="no such model file"):
         inspect_model("nono")

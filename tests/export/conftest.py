@@ -42,15 +42,15 @@ def dark_network() -> Callable[..., Network]:
 
 @pytest.fixture
 def write_run(tmp_path: Path) -> Callable[..., Path]:
-    """``write_run(network)``: the folder of a training run, as training leaves it."""
+    """``write_run(network, **more)``: the folder of a training run, as training leaves it; ``more`` for its config."""
 
-    def write(network: Network, *, sets: tuple[str, ...] = ("tiles", "masked", "boxed")) -> Path:
+    def write(network: Network, *, sets: tuple[str, ...] = ("tiles", "masked", "boxed"), **more: Any) -> Path:
         folder = tmp_path / "run"
         folder.mkdir()
         network.save(folder / "model.keras")
         listed = [{"name": name, "photographs": 12, "licence": "CC0", "source": "drawn"} for name in sets]
         recipe = {"name": "tiny", "backbone": "darkness", "alpha": 1.0}
-        config = {"recipe": recipe, "sets": listed, "weights": None, "tools": {}}
+        config = {"recipe": recipe, "sets": listed, "weights": None, "tools": {}, **more}
         (folder / "config.json").write_text(json.dumps(config))
         return folder
 

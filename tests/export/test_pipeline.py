@@ -59,6 +59,7 @@ def test_the_command_writes_one_proven_int8_file(
     assert (card.head, card.quantization, card.input_dtype) == ("logit-map", "int8", "uint8")
     assert {one["name"] for one in card.data_sets} == {"tiles", "masked", "boxed"}
     assert set(card.metrics["dense"]) == {"tiles", "masked", "boxed"}
+    assert (card.lineage, card.training, card.gsd_mm) == ((), {}, None)
     assert card.golden["vectors"]
     check = card.quantization_check
     assert check["sets"]["dense"]["tiles"]["n"] == 12
@@ -71,6 +72,35 @@ def test_the_command_writes_one_proven_int8_file(
     other = crackedge("export", str(able_run), "--data-root", str(photographs), "-o", str(output))
     assert other.returncode == 1
     assert other.stderr.strip().endswith("tiny.tflite: exists already; give another -o, or --overwrite")
+
+
+def test_the_card_lists_what_was_learnt_before_and_the_distance_where_it_is_stated(
+    write_run: WriteRun, dark_network: DarkNetwork, photographs: Path, tmp_path: Path
+) -> None:
+    model = {"role": "weights", "name": "nano", "sha256": "ab", "training": {"steps": 9}, "notes": "old"}
+    quay = {"name": "quay", "model": "nano", "used_for": "training", "licence": "CC BY-SA 4.0", "source": "s"}
+    stated = {"tiles": [0.2, 0.4], "masked": [0.3, 0.6], "boxed": []}
+    run = write_run(
+        dark_network(),
+        lineage={"models": [model], "data_sets": [quay]},
+        training={"epochs": 2, "steps": 4},
+        sets=(),
+    )
+    config = json.loads((run / "config.json").read_text())
+    own = {"photographs": 12, "licence": "CC0", "source": "drawn"}
+    config["sets"] = [{"name": name, "gsd_mm": distances, **own} for name, distances in stated.items()]
+    (run / "config.json").write_text(json.dumps(config))
+    export_network(run, tmp_path / "new.tflite", data_root=photographs, wanted=("float32",))
+    card = open_model(tmp_path / "new.tflite").card
+    assert [(one["name"], one.get("model")) for one in card.data_sets] == [
+        ("tiles", None),
+        ("masked", None),
+        ("boxed", None),
+        ("quay", "nano"),
+    ]
+    assert card.lineage == (model,)
+    assert card.training == {"epochs": 2, "steps": 4}
+    assert card.gsd_mm == (0.2, 0.6)
 
 
 def test_all_variants_side_by_side(

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 from collections.abc import Callable
@@ -27,6 +28,13 @@ def test_a_run_folder_holds_the_network_and_how_it_came_about(trained_run: Path)
     config = json.loads((trained_run / "config.json").read_text())
     assert {one["name"] for one in config["sets"]} == {"tiles", "masked", "boxed"}
     assert config["recipe"]["steps_per_epoch"] == 2
+    assert {key: config["training"][key] for key in ("epochs", "steps", "batch")} == {
+        "epochs": 2,
+        "steps": 4,
+        "batch": 2,
+    }
+    assert config["lineage"] == {"models": [], "data_sets": []}
+    assert config["onednn"] == os.environ.get("TF_ENABLE_ONEDNN_OPTS", "1")
     history = [json.loads(line) for line in (trained_run / "history.jsonl").read_text().splitlines()]
     assert [line["epoch"] for line in history] == [1, 2]
     assert all(np.isfinite(line["loss"]) for line in history)

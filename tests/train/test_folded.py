@@ -82,7 +82,8 @@ def exported(small: keras.Model) -> Export:
 @pytest.fixture
 def small_file(exported: Export, tmp_path: Path) -> Path:
     path = tmp_path / "small.tflite"
-    card = ModelCard("small", backbone="mobilenetv3small_minimalistic alpha 0.35")
+    quay = {"name": "quay", "licence": "CC0", "source": "drawn"}
+    card = ModelCard("small", backbone="mobilenetv3small_minimalistic alpha 0.35", data_sets=(quay,))
     path.write_bytes(append_card(exported("float32"), card))
     return path
 
@@ -190,6 +191,9 @@ def test_a_run_begins_where_the_file_ends(small_file: Path, photographs: Path, t
     config = json.loads((tmp_path / "run" / "config.json").read_text())
     assert config["weights"] == "small.tflite"
     assert config["weights_sha256"] == hashlib.sha256(small_file.read_bytes()).hexdigest()
+    assert [(one["role"], one["name"]) for one in config["lineage"]["models"]] == [("weights", "small")]
+    assert config["lineage"]["data_sets"] == [{"name": "quay", "licence": "CC0", "source": "drawn", "model": "small"}]
+    assert config["training"]["steps"] == 1
     trained = build_network(SMALL, weights=tmp_path / "run" / "model.keras")
     assert _logits(trained) == pytest.approx(_logits(build_network(SMALL, weights=small_file)), abs=1e-3)
 

@@ -107,6 +107,12 @@ def test_a_recipe_is_named_after_its_file_and_overridden_by_options(tmp_path: Pa
         ("data = 3", ["mine.toml", "data"]),
         ("data = {bridge = 1}", ["mine.toml", "data", "table"]),
         ("[data.bridge]\nsmoothing = 0.7", ["mine.toml", "data.bridge", "smoothing = 0.7"]),
+        ("[data.bridge]\ngsd_mm = 0.2", ["mine.toml", "data.bridge", "gsd_mm", "tuple"]),
+        ("[data.bridge]\ngsd_mm = [0.2]", ["mine.toml", "data.bridge", "gsd_mm = [0.2]", "[0.2, 0.6]"]),
+        ("[data.bridge]\ngsd_mm = [0.6, 0.2]", ["mine.toml", "data.bridge", "gsd_mm = [0.6, 0.2]", "finest"]),
+        ("[data.bridge]\ngsd_mm = [0, 0.2]", ["mine.toml", "data.bridge", "gsd_mm = [0, 0.2]"]),
+        ("[data.bridge]\ngsd_mm = [0.2, inf]", ["mine.toml", "data.bridge", "gsd_mm = [0.2, inf]"]),
+        ("[data.bridge]\ngsd_mm = ['fine', 'coarse']", ["mine.toml", "data.bridge", "gsd_mm"]),
         ("[data.bridge]\nvalue_clear = [255]", ["mine.toml", "data.bridge", "value_clear"]),
     ],
 )

@@ -89,7 +89,7 @@ def train(
         raise click.UsageError("--pack-mb bounds a pack; give --pack FILE.zip too")
     elif pack is not None:
         _refuse_beside("pack", "data_root", "pack_mb", "recipe", "allow_leak", why="trains nothing")
-    require_workstation("train")
+    require_workstation("train", resumed=resume)
     if pack is not None:
         assert data_root is not None
         _pack(data_root, pack, recipe=recipe, most_mb=pack_mb, allow_leak=allow_leak)

@@ -4,10 +4,23 @@ from __future__ import annotations
 
 import os
 from importlib.util import find_spec
+from pathlib import Path
 
 
-def require_workstation(command: str) -> None:
-    """Turn a missing TensorFlow into the line to type."""
+def require_workstation(command: str, *, resumed: Path | None = None) -> None:
+    """Turn a missing TensorFlow into the line to type, and start the one that is there.
+
+    Training on a CPU uses its oneDNN kernels, unless somebody has set ``TF_ENABLE_ONEDNN_OPTS``; by itself TensorFlow
+    leaves them aside on processors without AVX-512. They round differently, so a run is resumed as it began.
+
+    Args:
+        command: its name.
+        resumed: the folder of the run that it goes on with, if any.
+
+    Raises:
+        DataError: that is no run folder.
+        MissingExtraError: packages are missing.
+    """
     from crackedge.edge_runtime.errors import MissingExtraError
     from crackedge.edge_runtime.native_log import captured
 
@@ -17,7 +30,18 @@ def require_workstation(command: str) -> None:
     missing = [name for name in needed if find_spec(name) is None]
     if missing:
         raise MissingExtraError(f"`crackedge {command}` needs {', '.join(missing)}: pip install 'crackedge[train]'")
+    if command == "train" and (onednn := _onednn(resumed)) is not None:
+        os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", onednn)
     with captured():  # start-up notes about processors and missing GPUs
         import keras
 
         keras.ops.zeros(1)
+
+
+def _onednn(resumed: Path | None) -> str | None:
+    """Whether to train with oneDNN; None for a run that began as TensorFlow chose."""
+    if resumed is None:
+        return "1"
+    from crackedge.train.run_folder import read_config
+
+    return read_config(resumed).get("onednn")

@@ -36,6 +36,8 @@ cards = st.builds(
     labels=st.tuples(st.text(), st.text()),
     calibration=st.dictionaries(st.sampled_from(["tiles", "dense"]), calibrations),
     data_sets=st.lists(st.dictionaries(st.text(), st.text() | st.integers()), max_size=2).map(tuple),
+    lineage=st.lists(st.dictionaries(st.text(), st.text()), max_size=2).map(tuple),
+    training=st.dictionaries(st.text(), st.integers()),
     metrics=st.dictionaries(st.text(), st.dictionaries(st.text(), figures | st.none())),
     crack_width_px=st.none() | st.tuples(figures, figures),
     notes=st.text(),
