@@ -83,7 +83,7 @@ def test_advice_says_which_plans_keep_a_pace(bench: Bench, tmp_path: Path) -> No
     done = bench("--target-fps", "100", "--size", "224x224", "--engine", "tiles", "--restarts", "1", "--json", file)
     assert done.returncode == 0, done.stderr
     (one,) = json.loads(file.read_text(encoding="utf-8"))["advice"]
-    assert one["verdict"] in ("keeps", "hardly", "no")
+    assert one["verdict"] in ("keeps", "hardly", "unknown", "no")  # on a machine that others use
     assert one["verdict"] in done.stdout
     assert "margin" in done.stdout
 
