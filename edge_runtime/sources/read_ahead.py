@@ -10,15 +10,16 @@ import queue
 import threading
 from collections.abc import Callable, Iterable, Iterator
 
-from crackedge.edge_runtime.frame import Frame, most_waiting
+from crackedge.edge_runtime.frame import DEPTH, Frame, most_waiting
 from crackedge.edge_runtime.sources.source import never
 
+_AHEAD = DEPTH + 1  # one of them being read
 _LOOK_S = 0.05  # how often a wait looks whether to stop
 
 
 @contextlib.contextmanager
 def read_ahead(frames: Iterable[Frame], *, stop: Callable[[], bool] = never) -> Iterator[Iterator[Frame]]:
-    """The same frames, taken from ``frames`` by a thread that is up to three ahead; two, where they are large.
+    """The same frames, taken from ``frames`` by a thread that is up to three ahead; one, where they are large.
 
     What ``frames`` raises is raised at the same place. At the end of the ``with`` block the thread has ended, after
     the frame that it was reading.
@@ -28,25 +29,32 @@ def read_ahead(frames: Iterable[Frame], *, stop: Callable[[], bool] = never) -> 
         stop: asked now and then while waiting; the frames end when it says True.
     """
     waiting: queue.Queue[Frame | None] = queue.Queue()
+    taken = threading.Event()
     failure: list[BaseException] = []
     leaving = threading.Event()
 
-    def put(frame: Frame | None) -> None:
-        waiting.maxsize = most_waiting(frame.image.nbytes if frame else 0)  # nobody else puts
+    def wait_for_room(nbytes: int) -> bool:
         while not leaving.is_set():
-            with contextlib.suppress(queue.Full):
-                waiting.put(frame, timeout=_LOOK_S)
-                return
+            taken.clear()
+            if waiting.qsize() < most_waiting(nbytes, _AHEAD):
+                return True
+            taken.wait(_LOOK_S)
+        return False
 
     def read() -> None:
+        nbytes = 0
         try:
-            for frame in frames:
-                put(frame)
-                if leaving.is_set():
+            reading = iter(frames)
+            while wait_for_room(nbytes):
+                frame = next(reading, None)
+                if frame is None:
                     break
+                nbytes = frame.image.nbytes
+                waiting.put(frame)
+                del frame  # which may be done with before the next is read
         except BaseException as error:  # raised again by the one who iterates
             failure.append(error)
-        put(None)
+        waiting.put(None)
 
     def take() -> Iterator[Frame]:
         while not stop():
@@ -54,6 +62,7 @@ def read_ahead(frames: Iterable[Frame], *, stop: Callable[[], bool] = never) -> 
                 frame = waiting.get(timeout=_LOOK_S)
             except queue.Empty:
                 continue
+            taken.set()
             if frame is None:
                 if failure:
                     raise failure[0]

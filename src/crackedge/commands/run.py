@@ -58,6 +58,7 @@ def run(sources: tuple[str, ...], camera: tuple[int, ...], output: Path | None, 
     if not texts:
         raise click.UsageError("no source: give a video, a folder, a camera's number, or an address")
     _import_numpy()
+    from crackedge.edge_runtime.native_memory import return_large_blocks
     from crackedge.edge_runtime.runs import OutputOptions, Start, run_sources
     from crackedge.edge_runtime.scan.scanner import Scanner
     from crackedge.edge_runtime.stop import stop_on_signals
@@ -82,6 +83,7 @@ def run(sources: tuple[str, ...], camera: tuple[int, ...], output: Path | None, 
             f"threshold {start.scanner.threshold:.2f}, {plan.runtime}, {count(plan.threads, 'thread')}"
         )
 
+    return_large_blocks()
     with StatusLine() as line, stop_on_signals() as stop:
         outcome = run_sources(
             texts,
