@@ -23,11 +23,10 @@ from crackedge.benchmarks import faulty_camera as camera
 from crackedge.benchmarks import senders
 from crackedge.benchmarks.faulty_camera import Act, FaultyCamera, pictures
 from crackedge.edge_runtime.errors import LiveSourceError
-from crackedge.edge_runtime.sources.addresses import Address
-from crackedge.edge_runtime.sources.camera import open_camera
+from crackedge.edge_runtime.sources.live import LiveSource
 from crackedge.edge_runtime.sources.opening import open_source
 from crackedge.edge_runtime.sources.reader import Picture
-from crackedge.edge_runtime.sources.source import Source, SourceOptions, never
+from crackedge.edge_runtime.sources.source import Source, SourceOptions
 
 _OPEN_S, _READ_S, _GIVE_UP_S, _FREEZE_S = 1.0, 0.4, 20.0, 0.5
 _SLOW_OPEN_S = 10.0  # of senders that are processes and begin with the source
@@ -265,7 +264,7 @@ def stand_in(then: Callable[[threading.Event], Picture | None], *, absences: int
     over = threading.Event()
     opened = 0
 
-    def open_capture(_: str) -> StandIn:
+    def open_capture() -> StandIn:
         nonlocal opened
         opened += 1
         if 1 < opened < 2 + absences:
@@ -273,8 +272,8 @@ def stand_in(then: Callable[[threading.Event], Picture | None], *, absences: int
         return StandIn((lambda: then(over)) if opened == 1 else None)
 
     try:
-        address = Address("0", "camera", f"camera-{next(_numbers)}")
-        with open_camera(address, options(), stop=never, open_capture=open_capture) as source:
+        name = f"camera-{next(_numbers)}"
+        with LiveSource(open_capture, uri="camera 0", name=name, kind="camera", options=options()) as source:
             return goes_on(source)
     finally:
         over.set()

@@ -61,9 +61,19 @@ class Address:
         return self.kind == "stream" and self.scheme is None
 
     @property
+    def is_datagrams(self) -> bool:
+        """Whether nobody answers there: a sender that comes back is heard by the socket that waits."""
+        return self.scheme in ("udp", "rtp")
+
+    @property
     def uri(self) -> str:
         """The text without passwords."""
         return without_secrets(self.text)
+
+    @property
+    def title(self) -> str:
+        """What it is called in messages: the URI, and "camera 0" where that is a number alone."""
+        return f"camera {self.uri}" if self.uri.isdecimal() else self.uri
 
     @property
     def paths(self) -> tuple[Path, ...]:

@@ -19,8 +19,7 @@ def refuse_misfits(address: Address, options: SourceOptions) -> None:
     """
     for option, misfit, why in _rules(address, options):
         if misfit:
-            which = f"camera {address.uri}" if address.uri.isdecimal() else address.uri
-            raise OptionError(f"{which}: {option} does not apply; {why}")
+            raise OptionError(f"{address.title}: {option} does not apply; {why}")
 
 
 def _rules(address: Address, options: SourceOptions) -> list[tuple[str, bool, str]]:

@@ -8,7 +8,6 @@ import re
 import sys
 import threading
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,44 +16,12 @@ import numpy as np
 
 from crackedge.edge_runtime.errors import LiveSourceError
 from crackedge.edge_runtime.frame import Image
-from crackedge.edge_runtime.sources.addresses import Address, in_order
-from crackedge.edge_runtime.sources.live import LiveSource
-from crackedge.edge_runtime.sources.reader import Capture, Picture
+from crackedge.edge_runtime.sources.addresses import in_order
+from crackedge.edge_runtime.sources.reader import Picture
 from crackedge.edge_runtime.sources.source import SourceOptions
 
 _SILENT = 0
 _AGAIN_S = 0.02  # before a camera that gave nothing is asked again
-
-
-def open_camera(
-    address: Address,
-    options: SourceOptions,
-    *,
-    stop: Callable[[], bool],
-    on_warning: Callable[[str], None] = lambda _: None,
-    open_capture: Callable[[str], Capture] | None = None,
-) -> LiveSource:
-    """Open a camera by its number or device; see :class:`LiveSource`.
-
-    Args:
-        address: of kind ``camera``; its text is a number, or a device such as ``/dev/video0``.
-        options: how to read it.
-        stop: asked now and then while waiting.
-        on_warning: called with a line when it is lost.
-        open_capture: opens what stands for the camera, in place of OpenCV.
-
-    Raises:
-        LiveSourceError: there is no such camera, or it does not open in time.
-    """
-    return LiveSource(
-        functools.partial(open_capture or functools.partial(CameraCapture, options=options), address.text),
-        uri=address.uri if address.text.startswith("/") else f"camera {address.text}",
-        name=address.name,
-        kind=address.kind,
-        options=options,
-        stop=stop,
-        on_warning=on_warning,
-    )
 
 
 class CameraCapture:

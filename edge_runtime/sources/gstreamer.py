@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Callable
-
 import cv2
 import numpy as np
 
 from crackedge.edge_runtime.errors import LiveSourceError, MissingExtraError
 from crackedge.edge_runtime.sources.addresses import Address, without_secrets
-from crackedge.edge_runtime.sources.live import LiveSource
 from crackedge.edge_runtime.sources.reader import Picture
 from crackedge.edge_runtime.sources.source import SourceOptions
 
@@ -20,33 +16,13 @@ _SIZE_WH = (1280, 720)
 _FPS = 30
 
 
-def open_gstreamer(
-    address: Address,
-    options: SourceOptions,
-    *,
-    stop: Callable[[], bool],
-    on_warning: Callable[[str], None] = lambda _: None,
-) -> LiveSource:
-    """Open ``gst:PIPELINE`` or ``csi://NUMBER``; see :class:`LiveSource`.
-
-    Raises:
-        MissingExtraError: this OpenCV has no GStreamer.
-        LiveSourceError: it cannot be opened, or not in time.
-    """
+def require_gstreamer(uri: str) -> None:
+    """Raise a MissingExtraError, with the source's URI, where this OpenCV has no GStreamer."""
     if not cv2.videoio_registry.hasBackend(cv2.CAP_GSTREAMER):
         raise MissingExtraError(
-            f"{address.uri}: this OpenCV {cv2.__version__} was built without GStreamer, as all from PyPI are; use the "
+            f"{uri}: this OpenCV {cv2.__version__} was built without GStreamer, as all from PyPI are; use the "
             "board's own (JetPack has it; Debian: apt install python3-opencv) in place of the package from PyPI"
         )
-    return LiveSource(
-        functools.partial(GstreamerCapture, pipeline_of(address, options)),
-        uri=address.uri,
-        name=address.name,
-        kind=address.kind,
-        options=options,
-        stop=stop,
-        on_warning=on_warning,
-    )
 
 
 def pipeline_of(address: Address, options: SourceOptions) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from crackedge.edge_runtime.errors import OptionError
 from crackedge.edge_runtime.sources.addresses import STDIN, Address, find_addresses
 from crackedge.edge_runtime.sources.applicability import refuse_misfits
 from crackedge.edge_runtime.sources.pipe import check_stdin
+from crackedge.edge_runtime.sources.reader import Capture
 from crackedge.edge_runtime.sources.source import Source, SourceOptions, never
 
 
@@ -84,24 +86,41 @@ def _open(
         from crackedge.edge_runtime.sources.scene_source import SceneSource
 
         return SceneSource(address, options.selection())
-    return _open_live(address, options, stop=stop, on_warning=on_warning)
+    from crackedge.edge_runtime.sources.live import LiveSource
+
+    return LiveSource(
+        _capture(address, options),
+        uri=address.title,
+        name=address.name,
+        kind=address.kind,
+        options=options,
+        may_end=address.is_pipe,
+        patient=address.is_datagrams,
+        stop=stop,
+        on_warning=on_warning,
+    )
 
 
-def _open_live(
-    address: Address, options: SourceOptions, *, stop: Callable[[], bool], on_warning: Callable[[str], None]
-) -> Source:
+def _capture(address: Address, options: SourceOptions) -> Callable[[], Capture]:
+    """What opens the capture of a live source, and may block.
+
+    Raises:
+        MissingExtraError: what reads such a source is not installed.
+    """
     if address.scheme == "picamera":
-        from crackedge.edge_runtime.sources.picamera import open_picamera
+        from crackedge.edge_runtime.sources.picamera import PicameraCapture, find_driver
 
-        return open_picamera(address, options, stop=stop, on_warning=on_warning)
+        number = int(address.text.rpartition("/")[2])
+        return functools.partial(PicameraCapture, find_driver(address.uri), number, options)
     if address.scheme in ("gst", "csi"):
-        from crackedge.edge_runtime.sources.gstreamer import open_gstreamer
+        from crackedge.edge_runtime.sources.gstreamer import GstreamerCapture, pipeline_of, require_gstreamer
 
-        return open_gstreamer(address, options, stop=stop, on_warning=on_warning)
+        require_gstreamer(address.uri)
+        return functools.partial(GstreamerCapture, pipeline_of(address, options))
     if address.kind == "camera":
-        from crackedge.edge_runtime.sources.camera import open_camera
+        from crackedge.edge_runtime.sources.camera import CameraCapture
 
-        return open_camera(address, options, stop=stop, on_warning=on_warning)
-    from crackedge.edge_runtime.sources.stream import open_stream
+        return functools.partial(CameraCapture, address.text, options)
+    from crackedge.edge_runtime.sources.stream import StreamCapture
 
-    return open_stream(address, options, stop=stop, on_warning=on_warning)
+    return functools.partial(StreamCapture, address.text, options)

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import functools
 import importlib
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from crackedge.edge_runtime.errors import LiveSourceError, MissingExtraError
-from crackedge.edge_runtime.sources.addresses import Address
-from crackedge.edge_runtime.sources.live import LiveSource
 from crackedge.edge_runtime.sources.reader import Picture
 from crackedge.edge_runtime.sources.source import SourceOptions
 
@@ -19,36 +15,22 @@ _SIZE_WH = (1280, 720)
 _RGB = "BGR888"  # picamera2 names formats by their bytes from the highest down: this one is R, G, B in memory
 
 
-def open_picamera(
-    address: Address,
-    options: SourceOptions,
-    *,
-    stop: Callable[[], bool],
-    on_warning: Callable[[str], None] = lambda _: None,
-) -> LiveSource:
-    """Open ``picamera://NUMBER``; see :class:`LiveSource`.
+def find_driver(uri: str) -> Any:
+    """The class of picamera2 that cameras are made of.
+
+    Args:
+        uri: of the source, for the message.
 
     Raises:
         MissingExtraError: picamera2 is not installed.
-        LiveSourceError: there is no such camera, or it does not open in time.
     """
     try:
-        picamera2: Any = importlib.import_module("picamera2")
+        return importlib.import_module("picamera2").Picamera2
     except ImportError as error:
         raise MissingExtraError(
-            f"{address.uri}: picamera2 is not there ({error}); on Raspberry Pi OS: sudo apt install python3-picamera2, "
+            f"{uri}: picamera2 is not there ({error}); on Raspberry Pi OS: sudo apt install python3-picamera2, "
             "and a virtual environment made with --system-site-packages"
         ) from error
-    number = int(address.text.rpartition("/")[2])
-    return LiveSource(
-        functools.partial(PicameraCapture, picamera2.Picamera2, number, options),
-        uri=address.uri,
-        name=address.name,
-        kind=address.kind,
-        options=options,
-        stop=stop,
-        on_warning=on_warning,
-    )
 
 
 class PicameraCapture:

@@ -6,15 +6,13 @@ import contextlib
 import errno
 import functools
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import av
 import av.error
 
-from crackedge.edge_runtime.sources.addresses import Address
 from crackedge.edge_runtime.sources.decoding import UprightRgb, decode, reason_of, video_stream
-from crackedge.edge_runtime.sources.live import LiveSource
 from crackedge.edge_runtime.sources.pipe import ffmpeg_input
 from crackedge.edge_runtime.sources.reader import Picture
 from crackedge.edge_runtime.sources.source import SourceOptions
@@ -23,34 +21,8 @@ if TYPE_CHECKING:
     from av.container import InputContainer
     from av.video.frame import VideoFrame
 
-_DATAGRAMS = ("udp://", "rtp://")  # nobody answers there; a sender that comes back is heard by the socket that waits
 _FIRST_WITHIN = 1000  # packets; whoever sends as many without a picture has none
 _GRACE_S = 1.0  # the reader's deadlines come first and say more; FFmpeg's end a thread that was left behind
-
-
-def open_stream(
-    address: Address,
-    options: SourceOptions,
-    *,
-    stop: Callable[[], bool],
-    on_warning: Callable[[str], None] = lambda _: None,
-) -> LiveSource:
-    """Open a stream URL or a named pipe; see :class:`LiveSource`. The end of a pipe is an end, that of a URL a loss.
-
-    Raises:
-        LiveSourceError: it cannot be opened, or not in time.
-    """
-    return LiveSource(
-        functools.partial(StreamCapture, address.text, options),
-        uri=address.uri,
-        name=address.name,
-        kind=address.kind,
-        options=options,
-        may_end=address.is_pipe,
-        patient=address.text.lower().startswith(_DATAGRAMS),
-        stop=stop,
-        on_warning=on_warning,
-    )
 
 
 class StreamCapture:

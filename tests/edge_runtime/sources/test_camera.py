@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import subprocess
 import sys
 from pathlib import Path
@@ -13,9 +14,10 @@ import pytest
 
 from crackedge.edge_runtime import LiveSourceError, open_source
 from crackedge.edge_runtime.sources.addresses import Address
-from crackedge.edge_runtime.sources.camera import CameraCapture, _number, open_camera
+from crackedge.edge_runtime.sources.camera import CameraCapture, _number
+from crackedge.edge_runtime.sources.live import LiveSource
 from crackedge.edge_runtime.sources.reader import Picture
-from crackedge.edge_runtime.sources.source import SourceOptions, never
+from crackedge.edge_runtime.sources.source import SourceOptions
 
 linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="devices as Linux has them")
 
@@ -82,9 +84,9 @@ def test_a_camera_that_is_unplugged() -> None:
         return opened[-1]  # type: ignore[no-any-return]
 
     address = Address("2", "camera", "camera-2")
-    with open_camera(
-        address, SourceOptions(open_s=1, read_s=0.2, give_up_s=0), stop=never, open_capture=open_capture
-    ) as source:
+    options = SourceOptions(open_s=1, read_s=0.2, give_up_s=0)
+    capture = functools.partial(open_capture, address.text)
+    with LiveSource(capture, uri=address.title, name=address.name, kind=address.kind, options=options) as source:
         with pytest.raises(LiveSourceError, match=r"camera 2: no frame for 0.2 s"):
             list(source)
         assert (source.kind, source.live, source.width) == ("camera", True, 8)
