@@ -97,13 +97,17 @@ def _compensation(moments: Floats) -> Floats:
     return np.linalg.cholesky(np.linalg.inv(damped)).swapaxes(-1, -2)
 
 
-def _convolutions(model: keras.Model) -> Iterator[keras.layers.Layer]:
+def _convolutions(model: keras.Model) -> list[Any]:
     """Those that can be rounded, each once."""
-    for layer in dict.fromkeys(model._flatten_layers(include_self=False)):
+    found: dict[Any, None] = {}  # a layer may stand in several places
+    for layer in model.layers:
+        if isinstance(layer, keras.Model):
+            found |= dict.fromkeys(_convolutions(layer))
         plain = isinstance(layer, keras.layers.Conv2D) and layer.groups == 1
         depthwise = isinstance(layer, keras.layers.DepthwiseConv2D) and layer.depth_multiplier == 1
         if (plain or depthwise) and set(layer.dilation_rate) == {1}:
-            yield layer
+            found[layer] = None
+    return list(found)
 
 
 class _Inputs:
