@@ -19,11 +19,10 @@ import numpy.typing as npt
 
 from crackedge.benchmarks import metrics
 from crackedge.benchmarks.calibration import sigmoid
-from crackedge.benchmarks.intervals import student_t
+from crackedge.benchmarks.intervals import CONFIDENCE, student_t
 from crackedge.benchmarks.metrics import Labels, Scores
 from crackedge.edge_runtime.errors import DataError
 
-CONFIDENCE = 0.95
 RESAMPLES = 1000
 
 Pictures = npt.NDArray[np.integer]  # (N,) the number of the picture that each item is of

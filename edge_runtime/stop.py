@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator
 from types import FrameType
 
+LOOK_S = 0.05  # how often a wait looks whether to stop
 SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
 
 

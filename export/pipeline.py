@@ -18,7 +18,7 @@ from crackedge.benchmarks.data_sets import LabelledSet, find_held_out
 from crackedge.edge_runtime.errors import CrackedgeError, ModelError, OptionError, OutputError, ProofError
 from crackedge.edge_runtime.frame import Image
 from crackedge.edge_runtime.models import golden
-from crackedge.edge_runtime.models.card import ModelCard, append_card
+from crackedge.edge_runtime.models.card import ModelCard, append_card, trained_on
 from crackedge.edge_runtime.models.model import open_model
 from crackedge.edge_runtime.output_file import require_free
 from crackedge.export import held_out, parity, variants
@@ -389,13 +389,7 @@ def _card(subject: _Subject, variant: str) -> ModelCard:
         quantization=variant,
         input_dtype=front_of(subject.network, variant=variant, head=subject.head).dtype,
         backbone=f"{recipe['backbone']}{width}",
-        data_sets=(
-            *(
-                {"used_for": "training", **{key: one[key] for key in ("name", "photographs", "licence", "source")}}
-                for one in config["sets"]
-            ),
-            *lineage["data_sets"],
-        ),
+        data_sets=(*trained_on(config["sets"]), *lineage["data_sets"]),
         lineage=tuple(lineage["models"]),
         training=config.get("training", {}),
         gsd_mm=(min(distances), max(distances)) if distances else None,

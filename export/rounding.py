@@ -22,7 +22,7 @@ LEVELS = 127  # of int8, to each side of 0
 
 _DAMPING = 0.01  # of the mean square of an input, added to each: what was seen on some pictures is not all there is
 _POSITIONS = 256  # of a picture, where a layer's input is looked at
-_PICTURES = 64  # of those given, evenly
+_PICTURES = 64  # at least, of those given, evenly
 _BATCH = 4  # of them at once
 
 Floats = npt.NDArray[np.float64]

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from crackedge.edge_runtime.models.card import split_card
+from crackedge.edge_runtime.models.card import split_card, trained_on
 from crackedge.edge_runtime.models.model import read_model
 from crackedge.train import run_folder
 
@@ -89,11 +89,7 @@ def _of_run(path: Path, role: str) -> Lineage:
         "training": config.get("training", {}),
         "notes": f"Pretrained weights: {config['weights']}",
     }
-    own = [
-        {"used_for": "training", **{key: one[key] for key in ("name", "photographs", "licence", "source")}}
-        for one in config["sets"]
-    ]
-    return _joined(model, Lineage(before.models, (*own, *before.data_sets)))
+    return _joined(model, Lineage(before.models, (*trained_on(config["sets"]), *before.data_sets)))
 
 
 def _as_far_as_it_is_there(config: Mapping[str, Any]) -> Lineage:

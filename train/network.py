@@ -19,6 +19,7 @@ from crackedge.edge_runtime.lattice import WINDOW_CELLS
 from crackedge.edge_runtime.models.model import shipped_models
 from crackedge.train.backbones import BACKBONES
 from crackedge.train.folded import card_reading, load_folded
+from crackedge.train.lineage import WHOLE_NETWORKS
 from crackedge.train.recipe import Recipe
 
 LOGITS = "logit_map"  # name of the layer where the exported network ends
@@ -48,7 +49,7 @@ def build_network(recipe: Recipe, *, weights: str | Path | None) -> keras.Model:
     if weights not in (None, "imagenet") and not Path(str(weights)).is_file():
         names = ", ".join(map(repr, ("imagenet", "none", *shipped_models())))
         raise OptionError(f"weights {weights}: no such file; give a file, or one of {names}")
-    whole = Path(str(weights)).suffix in (".keras", ".tflite")  # the head too
+    whole = Path(str(weights)).suffix in WHOLE_NETWORKS
     pixels = keras.Input((None, None, 3), name="pixels")
     features = _backbone(recipe, None if whole else weights)(_scaled(pixels, recipe))
     logits = keras.layers.Conv2D(1, 1, dtype="float32", name=LOGITS)(features)

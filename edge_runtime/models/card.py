@@ -13,7 +13,7 @@ import json
 import math
 import zipfile
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -173,6 +173,12 @@ def _calibration(raw: Mapping[str, Any]) -> Calibration:
         for name, point in raw["operating_points"].items()
     }
     return Calibration(**figures, operating_points=points)
+
+
+def trained_on(sets: Iterable[Mapping[str, Any]]) -> tuple[dict[str, Any], ...]:
+    """What a card's ``data_sets`` says of the sets of a training run's ``config.json``."""
+    told = ("name", "photographs", "licence", "source")
+    return tuple({"used_for": "training", **{key: one[key] for key in told}} for one in sets)
 
 
 def append_card(flatbuffer: bytes, card: ModelCard) -> bytes:

@@ -15,12 +15,11 @@ from crackedge.edge_runtime.frame import DEPTH, Frame, most_waiting
 from crackedge.edge_runtime.records import Record
 from crackedge.edge_runtime.scan.scanner import FrameResult
 from crackedge.edge_runtime.sinks.sink import RecordSink, Sink, dropped_by
-from crackedge.edge_runtime.stop import StopFlag
+from crackedge.edge_runtime.stop import LOOK_S, StopFlag
 
 if TYPE_CHECKING:
     from typing import Self
 
-_LOOK_S = 0.05  # how often a wait looks whether to stop
 _NOTES = 64  # records beside the frames that may wait for a sink that is not waited for
 _FIRST_S = 2.0  # for a header: a sink that fails at once should say so before the first frame
 _LIVE_END_S = 5.0  # for a sink of a live source, to write what it holds back
@@ -141,7 +140,7 @@ class BackgroundSink:
             stuck = not ending and now_s > max(asked_s, self._since_s) + _STUCK_S
             if late or stuck or (limit_s is not None and now_s > started_s + limit_s):
                 return False
-            self._changed.wait(_LOOK_S)
+            self._changed.wait(LOOK_S)
         return True
 
     def _give_up(self) -> None:

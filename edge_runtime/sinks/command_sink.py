@@ -14,14 +14,13 @@ from typing import TYPE_CHECKING
 from crackedge.edge_runtime.errors import OutputError
 from crackedge.edge_runtime.notices import Notices
 from crackedge.edge_runtime.records import Record
-from crackedge.edge_runtime.stop import StopFlag
+from crackedge.edge_runtime.stop import LOOK_S, StopFlag
 
 if TYPE_CHECKING:
     from typing import Self
 
 _LIMIT_S = 30.0
 _STOP_S = 0.4  # that a command has when the run is asked to stop
-_LOOK_S = 0.05
 
 
 class CommandSink:
@@ -112,7 +111,7 @@ class CommandSink:
         ends_s, rest = time.monotonic() + self._limit_s, text or None
         while True:
             try:
-                process.communicate(rest, timeout=_LOOK_S)
+                process.communicate(rest, timeout=LOOK_S)
             except subprocess.TimeoutExpired:
                 now_s, rest = time.monotonic(), None  # it goes on with what it was given
                 if self._stop():

@@ -13,7 +13,7 @@ from crackedge.edge_runtime.errors import OutputError
 from crackedge.edge_runtime.notices import Notices
 from crackedge.edge_runtime.records import Record
 from crackedge.edge_runtime.sinks.sink import json_line
-from crackedge.edge_runtime.stop import StopFlag
+from crackedge.edge_runtime.stop import LOOK_S, StopFlag
 
 if TYPE_CHECKING:
     from typing import Self
@@ -22,7 +22,6 @@ CONNECT_S = 3.0
 SEND_S = 5.0
 _DATAGRAM_BYTES = 8192  # fits every system's limit, and some few packets
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.5, 15.0  # between two attempts to connect
-_LOOK_S = 0.05
 _GIVE_UP_S = 30.0
 _LEAST = ("scores", "cells", "polygon")  # what a datagram that is too large does without first
 
@@ -109,7 +108,7 @@ class NetworkSink:
                 raise OutputError(
                     f"{self.name}: cannot be reached ({self._reason}); check that somebody takes them there"
                 )
-            time.sleep(_LOOK_S)
+            time.sleep(LOOK_S)
 
     def finish(self) -> None:
         """Say whether anything has arrived; see :class:`crackedge.edge_runtime.sinks.sink.RecordSink`."""

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 from typing import Any, TypeVar, cast
 
-_LOOK_S = 0.05  # how often a wait looks whether to stop
+from crackedge.edge_runtime.stop import LOOK_S
 
 T = TypeVar("T")
 
@@ -44,7 +44,7 @@ class BoundedCalls:
         end_s = time.monotonic() + limit_s
         while not (self._stop() or time.monotonic() > end_s):
             with contextlib.suppress(queue.Empty):
-                answer, failure = self._answers.get(timeout=_LOOK_S)
+                answer, failure = self._answers.get(timeout=LOOK_S)
                 if failure is not None:
                     raise failure
                 return cast("T", answer)

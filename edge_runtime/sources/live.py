@@ -21,11 +21,11 @@ from crackedge.edge_runtime.sources.freeze import FreezeWatch
 from crackedge.edge_runtime.sources.reader import Arrival, Capture, Reader
 from crackedge.edge_runtime.sources.reconnection import Redial
 from crackedge.edge_runtime.sources.source import Gap, Skipped, SourceOptions, never
+from crackedge.edge_runtime.stop import LOOK_S
 
 if TYPE_CHECKING:
     from typing import Self
 
-_LOOK_S = 0.05  # how often a wait looks whether to stop
 _FAREWELL_S = 0.3  # for the reader to close its device; one that still blocks is left behind, and dies with the process
 
 
@@ -168,7 +168,7 @@ class LiveSource:
     def _await_opening(self, reader: Reader) -> None:
         while not self._asked():
             with self._news:
-                if self._news.wait_for(reader.has_begun, _LOOK_S):
+                if self._news.wait_for(reader.has_begun, LOOK_S):
                     break
                 trouble = self._trouble(reader)
             if trouble is not None:
@@ -192,11 +192,11 @@ class LiveSource:
             reader = self._reader
             if reader is None:
                 with self._news:
-                    self._news.wait(_LOOK_S)
+                    self._news.wait(LOOK_S)
                 self._recover()
                 continue
             with self._news:
-                self._news.wait_for(reader.has_news, _LOOK_S)
+                self._news.wait_for(reader.has_news, LOOK_S)
                 arrival = reader.take()
                 trouble = self._trouble(reader) if arrival is None else None
             if arrival is not None:

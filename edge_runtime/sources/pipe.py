@@ -13,11 +13,11 @@ from typing import Literal, get_args
 
 from crackedge.edge_runtime.errors import OptionError, SourceError
 from crackedge.edge_runtime.sources.addresses import STDIN
+from crackedge.edge_runtime.stop import LOOK_S
 
 PixelFormat = Literal["bgr24", "rgb24", "gray", "yuv420p", "nv12"]
 PIXEL_FORMATS: tuple[PixelFormat, ...] = get_args(PixelFormat)
 
-_LOOK_S = 0.05  # how often a wait looks whether to stop
 _MOST_PX = 16384  # of a side
 
 
@@ -119,7 +119,7 @@ class PipeReader:
         """Up to so many bytes, as soon as there are some; none at the end."""
         deadline_s = time.monotonic() + self._wait_s
         while not (self.late or self._stop()):
-            if select.select([self._fd], [], [], _LOOK_S)[0]:
+            if select.select([self._fd], [], [], LOOK_S)[0]:
                 with contextlib.suppress(BlockingIOError):
                     data = os.read(self._fd, size)
                     self._wait_s = self._read_s

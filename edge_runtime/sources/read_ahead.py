@@ -12,9 +12,9 @@ from collections.abc import Callable, Iterable, Iterator
 
 from crackedge.edge_runtime.frame import DEPTH, Frame, most_waiting
 from crackedge.edge_runtime.sources.source import never
+from crackedge.edge_runtime.stop import LOOK_S
 
 _AHEAD = DEPTH + 1  # one of them being read
-_LOOK_S = 0.05  # how often a wait looks whether to stop
 
 
 @contextlib.contextmanager
@@ -38,7 +38,7 @@ def read_ahead(frames: Iterable[Frame], *, stop: Callable[[], bool] = never) -> 
             taken.clear()
             if waiting.qsize() < most_waiting(nbytes, _AHEAD):
                 return True
-            taken.wait(_LOOK_S)
+            taken.wait(LOOK_S)
         return False
 
     def read() -> None:
@@ -59,7 +59,7 @@ def read_ahead(frames: Iterable[Frame], *, stop: Callable[[], bool] = never) -> 
     def take() -> Iterator[Frame]:
         while not stop():
             try:
-                frame = waiting.get(timeout=_LOOK_S)
+                frame = waiting.get(timeout=LOOK_S)
             except queue.Empty:
                 continue
             taken.set()
