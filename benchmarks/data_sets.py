@@ -75,6 +75,8 @@ class LabelledSet:
         kind: its layout.
         items: its images in the order of their names.
         skipped: images that have no mask or boxes and are therefore not among the items.
+        value_clear: the values of its masks that say "no crack", the others but 255 saying nothing; none given: all
+            but 255 say so.
     """
 
     name: str
@@ -82,6 +84,7 @@ class LabelledSet:
     kind: Kind
     items: tuple[Entry, ...]
     skipped: tuple[Skipped, ...] = ()
+    value_clear: tuple[int, ...] = ()
 
     @property
     def base_name(self) -> str:
@@ -117,7 +120,7 @@ class Picture:
     truth: Truth | None = None
 
 
-def find_sets(root: Path, *, split: str = "val") -> list[LabelledSet]:
+def find_sets(root: Path, *, split: str = "val", value_clear: tuple[int, ...] = ()) -> list[LabelledSet]:
     """The labelled sets in a folder, in the order of their names.
 
     ``root`` is one set, or a folder of sets. A set's split folder is taken where it has one. In a folder of sets, sets
@@ -127,10 +130,15 @@ def find_sets(root: Path, *, split: str = "val") -> list[LabelledSet]:
     Args:
         root: the folder.
         split: ``"train"``, ``"val"`` (or ``valid``, ``validation``), ``"test"``, or the name of another split folder.
+        value_clear: of the sets with masks, see :class:`LabelledSet`.
 
     Raises:
         DataError: nothing there, no set recognised, no set with this split, or a set without usable images.
     """
+    return [replace(found, value_clear=value_clear) for found in _find_sets(root, split)]
+
+
+def _find_sets(root: Path, split: str) -> list[LabelledSet]:
     if not root.exists():
         raise DataError(f"{root}: no such folder; expected a data set or a folder of data sets")
     if not root.is_dir():
@@ -212,7 +220,7 @@ def read_set(path: Path) -> LabelledSet:
     return LabelledSet(_name(path), path, kind, tuple(items), tuple(skipped))
 
 
-def read_picture(entry: Entry) -> Picture:
+def read_picture(entry: Entry, *, value_clear: tuple[int, ...] = ()) -> Picture:
     """An entry's image with the windows that count.
 
     Classes and boxes: the whole image, resized to 224x224 by area interpolation, is one window (an image with boxes is
@@ -229,7 +237,7 @@ def read_picture(entry: Entry) -> Picture:
         return Picture(tile, (LabelledWindow(0, 0, entry.crack),))
     assert entry.truth is not None, "an entry without a class has a mask"
     height, width = image.shape[:2]
-    truth = mask_truth(read_mask(entry.truth), (height, width), origin=str(entry.truth))
+    truth = mask_truth(read_mask(entry.truth), (height, width), origin=str(entry.truth), value_clear=value_clear)
     down, right = max(0, TILE - height), max(0, TILE - width)
     if down or right:
         image = np.asarray(cv2.copyMakeBorder(image, 0, down, 0, right, cv2.BORDER_REFLECT_101), np.uint8)
@@ -241,7 +249,7 @@ def pictures(labelled_set: LabelledSet, skipped: list[Skipped]) -> Iterator[tupl
     """The pictures of a set, one after another; what cannot be read is appended to ``skipped`` and passed over."""
     for entry in labelled_set.items:
         try:
-            picture = read_picture(entry)
+            picture = read_picture(entry, value_clear=labelled_set.value_clear)
         except DataError as error:
             skipped.append(Skipped(labelled_set.file(entry), str(error)))
             continue
@@ -273,8 +281,10 @@ def mask_windows(truth: Truth) -> tuple[LabelledWindow, ...]:
     return tuple(windows)
 
 
-def mask_truth(mask: npt.NDArray[np.uint8], size_hw: tuple[int, int], *, origin: str) -> Truth:
-    """What a mask says about an image of ``size_hw`` pixels: 255 is crack, other values are not.
+def mask_truth(
+    mask: npt.NDArray[np.uint8], size_hw: tuple[int, int], *, origin: str, value_clear: tuple[int, ...] = ()
+) -> Truth:
+    """What a mask says about an image of ``size_hw`` pixels: 255 is crack; for the others see :class:`LabelledSet`.
 
     A mask may lack rows at the bottom or columns at the right (road masks end above the bonnet): not known there.
 
@@ -288,7 +298,9 @@ def mask_truth(mask: npt.NDArray[np.uint8], size_hw: tuple[int, int], *, origin:
     if mask.max() == 1:
         raise DataError(f"{origin}: values 0 and 1; expected 255 where there is a crack, multiply the mask by 255")
     truth = np.full(size_hw, UNKNOWN, np.int8)
-    truth[:rows, :columns] = mask == _MASK_CRACK
+    known = truth[:rows, :columns]
+    known[np.isin(mask, value_clear) if value_clear else ...] = NO_CRACK
+    known[mask == _MASK_CRACK] = CRACK
     return truth
 
 

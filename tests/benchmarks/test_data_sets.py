@@ -154,6 +154,23 @@ def test_other_values_are_not_crack_and_missing_rows_are_not_known(tmp_path: Pat
     assert set(np.unique(picture.truth[350:])) == {data_sets.UNKNOWN}
 
 
+def test_with_values_named_clear_the_others_say_nothing(tmp_path: Path) -> None:
+    mask = np.full((224, 480), 64, np.uint8)
+    mask[:, 300:] = 0  # the lane: nobody says that it is sound
+    mask[100, 20:140] = 255
+    save(tmp_path / "images" / "road.png", colours(224, 480))
+    save(tmp_path / "masks" / "road.png", mask)
+    (road,) = find_sets(tmp_path, value_clear=(64,))
+    ((_, picture),) = pictures(road, [])
+    assert [(w.x, w.y, w.crack) for w in picture.windows] == [(0, 0, True)]  # (128, 0) and (256, 0) reach into the lane
+    assert picture.truth is not None
+    assert set(np.unique(picture.truth[:, 300:])) == {data_sets.UNKNOWN}
+    assert set(np.unique(picture.truth[:, 150:300])) == {data_sets.NO_CRACK}
+    (both,) = find_sets(tmp_path, value_clear=(64, 0))
+    ((_, picture),) = pictures(both, [])
+    assert [(w.x, w.crack) for w in picture.windows] == [(0, True), (256, False)]  # (128, 0): crack in its margin
+
+
 def test_an_image_smaller_than_a_tile_is_padded_by_reflection_with_its_mask(tmp_path: Path) -> None:
     masked(tmp_path, "small", (150, 230))
     picture = read_picture(read_set(tmp_path).items[0])

@@ -18,9 +18,16 @@ from crackedge.commands.terminal import StatusLine, write_json
 @engine_options(both="dense, and how tiles compares")
 @cardless_options
 @click.option("--split", default="val", show_default=True, help="Which split of each set: train, val, test.")
+@click.option(
+    "--value-clear",
+    type=click.IntRange(0, 254),
+    multiple=True,
+    help="In masks, a value that says crack-free; other values but 255 then say nothing. May be repeated.  "
+    "[default: all but 255]",
+)
 @click.option("--operating-point", help="Named thresholds of the model's card [default: the card's default].")
 @json_option("Write figures and scores here.")
-def evaluate(data: Path, split: str, json_file: Path | None, **options: Any) -> None:
+def evaluate(data: Path, split: str, value_clear: tuple[int, ...], json_file: Path | None, **options: Any) -> None:
     """Figures of a model on labelled photographs, each set for itself.
 
     DATA is one set (crack/ and no_crack/; images/ and masks/; images/ and boxes/) or a folder of sets.
@@ -28,6 +35,7 @@ def evaluate(data: Path, split: str, json_file: Path | None, **options: Any) -> 
     \b
     crackedge evaluate photos/ --json figures.json
     crackedge evaluate photos/ --engine both
+    crackedge evaluate roads/ --split train --value-clear 64
     """
     from crackedge.benchmarks.data_sets import find_sets
     from crackedge.benchmarks.engine_agreement import evaluate_both, format_engines
@@ -39,7 +47,7 @@ def evaluate(data: Path, split: str, json_file: Path | None, **options: Any) -> 
     with StatusLine() as line:
         result = judge(
             open_given_model(options),
-            find_sets(data, split=split),
+            find_sets(data, split=split, value_clear=value_clear),
             operating_point=options["operating_point"],
             threads=options["threads"],
             progress=lambda name, done, total: line.show(f"{name}: {done}/{total}"),
