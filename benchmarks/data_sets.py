@@ -231,8 +231,8 @@ def read_picture(entry: Entry, *, value_clear: tuple[int, ...] = ()) -> Picture:
     """
     image = read_image(entry.image)
     if entry.crack is not None:
-        if entry.truth is not None and not read_boxes(entry.truth).size:
-            raise DataError(f"{entry.truth}: holds no box, so its image is not known to hold a crack; remove the image")
+        if entry.truth is not None:
+            read_boxes(entry.truth)
         tile = np.asarray(cv2.resize(image, (TILE, TILE), interpolation=cv2.INTER_AREA), np.uint8)
         return Picture(tile, (LabelledWindow(0, 0, entry.crack),))
     assert entry.truth is not None, "an entry without a class has a mask"
@@ -339,7 +339,7 @@ def read_boxes(path: Path) -> npt.NDArray[np.float64]:
     """(N, 4) float64, centre x, centre y, width, height, relative to the image's size.
 
     Raises:
-        DataError: the file cannot be read, or a line is not ``class cx cy w h`` with relative figures.
+        DataError: the file cannot be read or holds no box, or a line is not ``class cx cy w h`` with relative figures.
     """
     try:
         lines = [line.split() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
@@ -352,7 +352,9 @@ def read_boxes(path: Path) -> npt.NDArray[np.float64]:
         raise
     except ValueError as error:
         raise DataError(f"{path}: expected lines of `class cx cy w h` ({error})") from error
-    if boxes.size and not (boxes.min() >= 0 and boxes.max() <= 1):
+    if not boxes.size:
+        raise DataError(f"{path}: holds no box, so its image is not known to hold a crack; remove the image")
+    if not (boxes.min() >= 0 and boxes.max() <= 1):
         raise DataError(f"{path}: box figures from {boxes.min():g} to {boxes.max():g}; expected them relative, 0 to 1")
     return boxes
 

@@ -11,11 +11,13 @@ from typing import Any
 import cv2
 import numpy as np
 
+from crackedge.benchmarks import data_sets
 from crackedge.benchmarks.data_sets import (
     SPLITS,
     Entry,
     LabelledSet,
     find_sets,
+    mask_truth,
     read_boxes,
     read_image,
     read_mask,
@@ -115,8 +117,8 @@ class Corpus:
             try:
                 return read_photo(entry, self.uses[number])
             except DataError as error:
-                self.skipped[str(entry.image)] = str(error)
-        raise DataError(f"{self.sets[number].path}: 100 images in a row could not be read; the last: {entry.image}")
+                self.skipped[str(entry.image)] = why = str(error)
+        raise DataError(f"{self.sets[number].path}: 100 images in a row could not be read; the last: {why}")
 
 
 def read_photo(entry: Entry, use: SetUse) -> Photo:
@@ -133,21 +135,20 @@ def read_photo(entry: Entry, use: SetUse) -> Photo:
             label[:] = CLEAR
     elif entry.crack is None:
         mask = read_mask(entry.truth)
-        rows, columns = min(mask.shape[0], height), min(mask.shape[1], width)
-        seen = label[:rows, :columns]
-        seen[np.isin(mask[:rows, :columns], use.value_clear)] = CLEAR
-        crack = (mask[:rows, :columns] == CRACK).astype(np.uint8)
+        truth = mask_truth(mask, (height, width), origin=str(entry.truth), value_clear=use.value_clear)
+        label[truth == data_sets.NO_CRACK] = CLEAR
+        crack = (truth == data_sets.CRACK).astype(np.uint8)
         if use.background_only:
-            seen[cv2.dilate(crack, np.ones((31, 31), np.uint8)) > 0] = UNKNOWN
+            label[cv2.dilate(crack, np.ones((31, 31), np.uint8)) > 0] = UNKNOWN
         else:
-            seen[crack > 0] = CRACK
+            label[crack > 0] = CRACK
     else:
         label[:] = CLEAR
         for x, y, w, h in read_boxes(entry.truth) * (width, height, width, height):
             top, left = int(y - h / 2) - _BOX_MARGIN_PX, int(x - w / 2) - _BOX_MARGIN_PX
             bottom, right = int(y + h / 2) + _BOX_MARGIN_PX, int(x + w / 2) + _BOX_MARGIN_PX
             label[max(0, top) : bottom, max(0, left) : right] = UNKNOWN
-    return Photo(image, label, bool(entry.crack), use)
+    return Photo(image, label, bool(entry.crack) and not use.background_only, use)
 
 
 def gather(
@@ -272,9 +273,7 @@ def _without(left_out: set[Path], used: list[_Used]) -> list[_Used]:
 
 def _require_both_classes(root: Path, used: list[tuple[LabelledSet, SetUse]]) -> None:
     positive = any(
-        entry.crack or (entry.crack is None and not use.background_only)
-        for labelled, use in used
-        for entry in labelled.items
+        entry.crack is not False and not use.background_only for labelled, use in used for entry in labelled.items
     )
     negative = any(not entry.crack or labelled.kind == "boxes" for labelled, _ in used for entry in labelled.items)
     if not (positive and negative):

@@ -27,7 +27,8 @@ class SetUse:
     Attributes:
         weight: how often the set is drawn, relative to the others; 0 keeps it out of training.
         smoothing: certainty taken back from its labels, for sets with label noise.
-        value_clear: mask values that mean "no crack here"; others than these and 255 mean "not known".
+        value_clear: mask values that mean "no crack here"; others than these and 255 mean "not known". None given: all
+            but 255 mean it.
         background_only: the set serves as crack-free background; its cracks are left alone.
         max_scale: how much the set's pictures may be enlarged.
         photo: pattern (regular expression) whose group 1 names the source photograph in a file's name without its

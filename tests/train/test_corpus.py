@@ -1,0 +1,92 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from crackedge.benchmarks.data_sets import Entry, read_set
+from crackedge.edge_runtime.errors import DataError
+from crackedge.train.canvas import CLEAR, CRACK, UNKNOWN
+from crackedge.train.corpus import Corpus, gather, read_photo
+from crackedge.train.recipe import Recipe, SetUse
+
+
+@pytest.fixture
+def image(tmp_path: Path) -> Path:
+    """A photograph of 300x200 px."""
+    path = tmp_path / "photo.png"
+    assert cv2.imwrite(str(path), np.full((200, 300, 3), 90, np.uint8))
+    return path
+
+
+def masked(image: Path, *, rows: int = 200, columns: int = 300, crack: int = 255) -> Entry:
+    """It, with a mask of four stripes of 50 px: clear, cracked, and of the values 64 and 128."""
+    mask = np.zeros((rows, columns), np.uint8)
+    for stripe, value in enumerate((0, crack, 64, 128) if crack == 255 else (0, crack)):
+        mask[:, 50 * stripe : 50 * (stripe + 1)] = value
+    path = image.with_name("mask.png")
+    assert cv2.imwrite(str(path), mask)
+    return Entry(image, None, path)
+
+
+@pytest.mark.parametrize(
+    ("use", "stripes"),
+    [
+        (SetUse(), [CLEAR, CRACK, UNKNOWN, UNKNOWN]),
+        (SetUse(value_clear=(0, 64)), [CLEAR, CRACK, CLEAR, UNKNOWN]),
+        (SetUse(value_clear=()), [CLEAR, CRACK, CLEAR, CLEAR]),
+        (SetUse(value_clear=(0, 64), background_only=True), [CLEAR, UNKNOWN, CLEAR, UNKNOWN]),
+    ],
+)
+def test_a_recipe_says_what_a_mask_s_values_mean(image: Path, use: SetUse, stripes: list[int]) -> None:
+    label = read_photo(masked(image, rows=190), use).label
+    assert label.shape == (200, 300)
+    assert label[:190, 25:200:50].tolist() == [stripes] * 190
+    assert (label[190:] == UNKNOWN).all()
+
+
+@pytest.mark.parametrize(
+    ("rows", "columns", "crack", "words"),
+    [(200, 300, 1, "multiply the mask by 255"), (300, 200, 255, "200x300 px, its image is 300x200 px")],
+)
+def test_a_mask_that_evaluation_refuses_teaches_nothing_either(
+    image: Path, rows: int, columns: int, crack: int, words: str
+) -> None:
+    with pytest.raises(DataError, match=words):
+        read_photo(masked(image, rows=rows, columns=columns, crack=crack), SetUse())
+
+
+def test_boxes_hide_their_inside_and_none_at_all_are_refused(image: Path) -> None:
+    boxes = image.with_name("photo.txt")
+    boxes.write_text("0 0.5 0.5 0.2 0.2\n")
+    photo = read_photo(Entry(image, True, boxes), SetUse())
+    assert photo.weak_crack
+    assert photo.label[100, 150] == UNKNOWN
+    assert photo.label[10, 10] == CLEAR
+    boxes.write_text("\n")
+    with pytest.raises(DataError, match=r"photo\.txt: holds no box"):
+        read_photo(Entry(image, True, boxes), SetUse())
+
+
+def test_cracks_of_a_mere_background_are_left_alone(photographs: Path) -> None:
+    entry = next(entry for entry in read_set(photographs / "tiles" / "train").items if entry.crack)
+    photo = read_photo(entry, SetUse(background_only=True))
+    assert not photo.weak_crack
+    assert (photo.label == UNKNOWN).all()
+    background = Recipe(
+        "background", data={name: SetUse(background_only=True) for name in ("tiles", "masked", "boxed")}
+    )
+    with pytest.raises(DataError, match="only no_crack photographs"):
+        gather(photographs, background)
+
+
+def test_a_set_of_which_nothing_can_be_read_says_why(image: Path) -> None:
+    folder = image.parent / "set"
+    for name in ("images", "masks"):
+        (folder / name).mkdir(parents=True)
+    image.rename(folder / "images" / image.name)
+    assert cv2.imwrite(str(folder / "masks" / image.name), np.eye(200, 300, dtype=np.uint8))
+    with pytest.raises(DataError, match=r"100 images in a row could not be read; the last: .*values 0 and 1"):
+        Corpus((read_set(folder),), (SetUse(),)).draw(np.random.default_rng(0))
