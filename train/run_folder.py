@@ -40,7 +40,9 @@ def create(path: Path) -> Path:
         (path / CHECKPOINTS).mkdir()
     except (FileExistsError, NotADirectoryError) as error:
         raise OutputError(f"{path}: is not a folder; give another -o") from error
-    except PermissionError as error:
+    except OutputError:  # an OSError too
+        raise
+    except OSError as error:
         raise OutputError(f"{path}: cannot be written ({error.strerror}); give another -o") from error
     return path
 
@@ -141,7 +143,8 @@ def recipe_of(config: Mapping[str, Any]) -> Recipe:
 
 def _write_text(path: Path, text: str) -> None:
     with replacing(path) as part:
-        part.write_text(text + "\n", encoding="utf-8")
+        # Halves of characters, in names of files that are not UTF-8, become the escapes that JSON has for them.
+        part.write_text(text + "\n", encoding="utf-8", errors="backslashreplace")
 
 
 def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

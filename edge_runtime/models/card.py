@@ -185,8 +185,9 @@ def append_card(flatbuffer: bytes, card: ModelCard) -> bytes:
     """The bytes of a model file: the flatbuffer, then a ZIP with the card, whose sha256 is set here."""
     card = dataclasses.replace(card, sha256=hashlib.sha256(flatbuffer).hexdigest())
     archive = io.BytesIO()
+    told = to_json(card).encode(errors="backslashreplace")  # as halves of characters in folders' names need it
     with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as members:
-        members.writestr(zipfile.ZipInfo(MEMBER, _EPOCH), to_json(card), zipfile.ZIP_DEFLATED)
+        members.writestr(zipfile.ZipInfo(MEMBER, _EPOCH), told, zipfile.ZIP_DEFLATED)
     return flatbuffer + archive.getvalue()
 
 

@@ -212,8 +212,9 @@ class JsonlSink:
 
 
 def json_line(record: Record) -> bytes:
-    """A record as a line of JSON."""
-    return json.dumps(record, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode() + b"\n"
+    """A record as a line of JSON; names of files may hold halves of characters, which become its escapes for them."""
+    line = json.dumps(record, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    return line.encode(errors="backslashreplace") + b"\n"
 
 
 @contextlib.contextmanager

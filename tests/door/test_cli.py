@@ -26,6 +26,7 @@ from click.testing import CliRunner
 import crackedge as package
 from crackedge.cli import cli, main
 from crackedge.edge_runtime.models.card import SCHEMA, ModelCard
+from crackedge.edge_runtime.models.model import open_model
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 COMMANDS = ("bench", "calibrate", "evaluate", "export", "info", "run", "train", "tune", "verify")
@@ -238,6 +239,23 @@ def test_a_broken_image_among_good_ones_is_skipped_and_named(
     *_, summary = records(tmp_path / "out")
     assert summary["frames"] == 2
     assert [Path(skipped["file"]) for skipped in summary["skipped"]] == [broken]
+
+
+def test_names_that_are_not_utf_8_come_back_as_they_are(
+    call: Call, photo: Callable[..., Path], tiny_model: Path, tmp_path: Path
+) -> None:
+    site, out = tmp_path / os.fsdecode(b"f\xe4hre"), tmp_path / "out"
+    name = os.fsdecode(b"br\xfccke.png")
+    photo(f"{site.name}/crack/{name}")
+    photo(f"{site.name}/no_crack/{name}", cracked=False)
+    assert call("run", site / "crack" / name, "-o", out, "--model", tiny_model, "--threads", "1").code == 0
+    assert Path(records(out)[1]["file"]).name == name
+    figures, made = tmp_path / "figures.json", tmp_path / "made.tflite"
+    assert call("evaluate", site, "--model", tiny_model, "--threads", "1", "--json", figures).code == 0
+    (found,) = json.loads(figures.read_text(encoding="utf-8"))["sets"].items()
+    assert (found[0], found[1]["items"][0]["file"]) == (site.name, f"crack/{name}")
+    assert call("calibrate", tiny_model, site, "--threads", "1", "-o", made).code == 0
+    assert open_model(made).card.data_sets[-1]["name"] == site.name
 
 
 def test_ctrl_c_ends_a_run_with_everything_readable(tiny_model: Path, tmp_path: Path) -> None:

@@ -85,7 +85,8 @@ def write_text(path: Path, text: str) -> None:
         OutputError: it cannot be written.
     """
     try:
-        path.write_text(text, encoding="utf-8")
+        # Halves of characters, in names of files that are not UTF-8, become the escapes that JSON has for them.
+        path.write_text(text, encoding="utf-8", errors="backslashreplace")
     except OSError as error:
         raise unwritable(path, error.strerror or str(error)) from error
 

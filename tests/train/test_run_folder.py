@@ -1,0 +1,31 @@
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from crackedge.edge_runtime.errors import OutputError
+from crackedge.train.run_folder import create, read_config, write_config
+
+
+def test_names_of_files_that_are_not_utf_8_come_back_as_they_are(tmp_path: Path) -> None:
+    config = {"split_inside": {"site": [os.fsdecode(b"crack/br\xfccke.png"), "crack/brücke.png"]}}
+    write_config(tmp_path, config)
+    assert read_config(tmp_path) == config
+    assert "crack/brücke.png" in (tmp_path / "config.json").read_text(encoding="utf-8")
+
+
+def test_what_is_there_is_never_overwritten(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(OutputError, match="is not empty; give another -o"):
+        create(tmp_path)
+    for path in (tmp_path / "file", tmp_path / "file" / "run"):
+        with pytest.raises(OutputError, match="is not a folder; give another -o"):
+            create(path)
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
+    with pytest.raises(OutputError, match=r"n{300}: cannot be written \(File name too long\); give another -o"):
+        create(tmp_path / ("n" * 300))
