@@ -43,12 +43,14 @@ class Photo:
         label: (H, W) uint8: 0 no crack, 255 crack, 128 not known.
         weak_crack: it holds a crack, somewhere.
         use: how its set is used.
+        as_whole: its class is that of the whole photograph: no mask says more.
     """
 
     image: Image
     label: Label
     weak_crack: bool
     use: SetUse
+    as_whole: bool = False
 
 
 @dataclass
@@ -148,7 +150,8 @@ def read_photo(entry: Entry, use: SetUse) -> Photo:
             top, left = int(y - h / 2) - _BOX_MARGIN_PX, int(x - w / 2) - _BOX_MARGIN_PX
             bottom, right = int(y + h / 2) + _BOX_MARGIN_PX, int(x + w / 2) + _BOX_MARGIN_PX
             label[max(0, top) : bottom, max(0, left) : right] = UNKNOWN
-    return Photo(image, label, bool(entry.crack) and not use.background_only, use)
+    weak_crack = bool(entry.crack) and not use.background_only
+    return Photo(image, label, weak_crack, use, as_whole=entry.crack is not None)
 
 
 def gather(

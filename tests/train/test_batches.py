@@ -11,7 +11,7 @@ pytest.importorskip("keras", reason="the workstation's packages are not installe
 
 from crackedge.benchmarks.data_sets import read_set
 from crackedge.edge_runtime.lattice import TILE
-from crackedge.train.batches import CanvasBatches, draw_canvas
+from crackedge.train.batches import CanvasBatches, _tile, draw_canvas
 from crackedge.train.corpus import Corpus, gather
 from crackedge.train.recipe import Recipe, SetUse
 
@@ -80,3 +80,21 @@ def test_batches_of_plain_tiles(photographs: Path) -> None:
     assert (images.shape, images.dtype) == ((3, TILE, TILE, 3), np.float32)
     assert (truths.shape, truths.dtype) == ((3, 7, 7, 4), np.float32)
     assert (batches[0][0] == images).all()
+
+
+@pytest.mark.parametrize("size_hw", [(540, 960), (960, 540)])
+def test_a_tile_of_a_long_photograph_shows_the_crack_that_it_is_said_to_hold(
+    tmp_path: Path, size_hw: tuple[int, int]
+) -> None:
+    height, width = size_hw
+    image = np.full((height, width, 3), 128, np.uint8)
+    image[height // 3 : height * 2 // 3, width // 3 : width * 2 // 3] = (255, 0, 0)
+    _save(tmp_path / "site" / "train" / "crack" / "0.png", image)
+    recipe = Recipe("tiles", canvas_px=TILE, synthetic=0.0, wide=0.0)
+    corpus = Corpus((read_set(tmp_path / "site" / "train"),), (SetUse(),))
+    rng = np.random.default_rng(0)
+    for _ in range(20):
+        view = _tile(corpus, recipe, rng)
+        assert view.weak_crack
+        red = (view.image[..., 0] > view.image[..., 1] + 50).mean()
+        assert 0.05 < red < 0.3  # a ninth of the photograph, nearly whole
