@@ -11,7 +11,8 @@ def require_workstation(command: str, *, resumed: Path | None = None) -> None:
     """Turn a missing TensorFlow into the line to type, and start the one that is there.
 
     Training on a CPU uses its oneDNN kernels, unless somebody has set ``TF_ENABLE_ONEDNN_OPTS``; by itself TensorFlow
-    leaves them aside on processors without AVX-512. They round differently, so a run is resumed as it began.
+    leaves them aside on processors without AVX-512. They round differently, so a run is resumed as it began. An export
+    uses TensorFlow whatever ``KERAS_BACKEND`` says.
 
     Args:
         command: its name.
@@ -25,8 +26,9 @@ def require_workstation(command: str, *, resumed: Path | None = None) -> None:
     from crackedge.edge_runtime.native_log import captured
 
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    backend = os.environ.get("KERAS_BACKEND", "tensorflow") if command == "train" else "tensorflow"
-    needed = ("keras", backend)
+    if command == "export":  # the converter's; it reads what any backend trained
+        os.environ["KERAS_BACKEND"] = "tensorflow"
+    needed = ("keras", os.environ.get("KERAS_BACKEND", "tensorflow"))
     missing = [name for name in needed if find_spec(name) is None]
     if missing:
         raise MissingExtraError(f"`crackedge {command}` needs {', '.join(missing)}: pip install 'crackedge[train]'")
