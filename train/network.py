@@ -7,6 +7,7 @@ and sigmoid stay outside, and one network classifies tiles, scans whole frames, 
 from __future__ import annotations
 
 import warnings
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -111,7 +112,7 @@ def _earlier(path: Path, *, name: str) -> keras.Model:
 def _read(path: Path, *, role: str) -> keras.Model:
     try:
         return keras.models.load_model(path, compile=False)
-    except (ValueError, OSError, TypeError, KeyError) as error:
+    except (ValueError, OSError, TypeError, KeyError, zipfile.BadZipFile) as error:
         raise OptionError(f"{role} {path}: Keras cannot read it ({' '.join(str(error).split())[:200]})") from error
 
 

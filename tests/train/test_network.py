@@ -157,6 +157,12 @@ def test_a_teacher_that_cannot_teach_is_named(tmp_path: Path) -> None:
     (tmp_path / "broken.keras").write_bytes(b"no archive")
     with pytest.raises(OptionError, match=r"teacher .*broken\.keras: Keras cannot read it"):
         training_model(network, teacher=tmp_path / "broken.keras")
+    network.save(tmp_path / "damaged.keras")
+    data = bytearray((tmp_path / "damaged.keras").read_bytes())
+    data[len(data) // 2] ^= 255
+    (tmp_path / "damaged.keras").write_bytes(data)
+    with pytest.raises(OptionError, match=r"teacher .*damaged\.keras: Keras cannot read it \(Bad CRC"):
+        training_model(network, teacher=tmp_path / "damaged.keras")
     pixels = keras.Input((None, None, 3))
     keras.Model(pixels, keras.layers.GlobalAveragePooling2D()(pixels)).save(tmp_path / "pooled.keras")
     with pytest.raises(OptionError, match=r"pooled\.keras: it does not end in a logit map"):
