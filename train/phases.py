@@ -78,7 +78,7 @@ def _schedule(recipe: Recipe, steps: int) -> Any:
         return recipe.learning_rate
     warm = min(300, steps // 10)
     return keras.optimizers.schedules.CosineDecay(
-        initial_learning_rate=recipe.learning_rate / 20,
+        initial_learning_rate=recipe.learning_rate / (20 if warm else 1),
         decay_steps=max(1, steps - warm),
         warmup_target=recipe.learning_rate if warm else None,
         warmup_steps=warm,
