@@ -164,8 +164,9 @@ def resume(
                 f"with --weights {folder / run_folder.MODEL}"
             )
         last = checkpoint.load(folder)
-        network = _seeded_network(run, weights=None if last else run.weights)
-        model = training_model(network, weights=run.weights, teacher=recipe.teacher)
+        weights = None if last else run.weights  # a checkpoint has them all, and their file may be gone
+        network = _seeded_network(run, weights=weights)
+        model = training_model(network, weights=weights, teacher=recipe.teacher)
         gathered(corpus)
         return _train(run, network, model, last, report, stop)
 

@@ -13,7 +13,7 @@ from typing import Any
 import keras
 
 from crackedge.benchmarks.data_sets import LabelledSet
-from crackedge.edge_runtime.errors import CrackedgeError
+from crackedge.edge_runtime.errors import CrackedgeError, DataError
 from crackedge.train import checkpoint, run_folder
 from crackedge.train.batches import CanvasBatches
 from crackedge.train.checkpoint import Arrays
@@ -137,6 +137,11 @@ class Watch(keras.callbacks.Callback):  # type: ignore[misc]
     def _line(self, loss: float, trained_s: float, val: dict[str, dict[str, Any]]) -> dict[str, Any]:
         # Sets that are not trained on are there to be told how general the network is; they must not choose the epoch.
         watched = [one["log_loss"] for name, one in val.items() if self.recipe.use_of(name).weight > 0]
+        if self.recipe.patience and not watched:
+            raise DataError(
+                f"{self.folder}: no held-out photograph of the sets that are trained on has a window that counts, and "
+                f"patience = {self.recipe.patience} needs a validation loss; set patience = 0, or hold out others"
+            )
         return {
             "epoch": len(self.history) + 1,
             "phase": self.phase.name,

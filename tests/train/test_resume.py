@@ -15,6 +15,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 import pytest
@@ -185,6 +186,17 @@ def test_a_run_that_crashed_after_its_last_epoch_is_finished(
         fit(tiles, tmp_path / "run", recipe, report=report)
     assert resume(tmp_path / "run").epochs == 3
     assert difference(tmp_path / "run", undisturbed) < 1e-4
+
+
+def test_the_weights_that_a_run_began_with_may_be_gone(
+    tiles: Path, short: Recipe, tiny_model: Path, tmp_path: Path
+) -> None:
+    weights = tmp_path / "first.tflite"
+    shutil.copy(tiny_model, weights)
+    with pytest.raises(Crash):
+        fit(tiles, tmp_path / "run", short, weights=weights, report=at_step(4, crash))
+    weights.unlink()
+    assert resume(tmp_path / "run").epochs == 2
 
 
 def test_only_the_last_checkpoints_are_kept(tiles: Path, tmp_path: Path) -> None:
@@ -358,6 +370,18 @@ def test_patience_needs_a_validation_loss_of_what_is_trained_on(tiles: Path, tmp
     with pytest.raises(DataError, match="patience = 2 needs a validation loss"):
         fit(tmp_path / "data", tmp_path / "run", recipe)
     assert not (tmp_path / "run").exists()
+
+
+def test_so_it_needs_windows_that_count(tiles: Path, tmp_path: Path) -> None:
+    root = tmp_path / "data"
+    shutil.copytree(tiles / "tiles" / "train", root / "tiles" / "train")
+    image, mask = np.random.default_rng(0).integers(0, 256, (224, 224, 3), np.uint8), np.zeros((224, 224), np.uint8)
+    mask[100, 100:110] = 255  # too few pixels for a crack, too many for none
+    for name, pixels in (("images", image), ("masks", mask)):
+        (root / "tiles" / "val" / name).mkdir(parents=True)
+        assert cv2.imwrite(str(root / "tiles" / "val" / name / "0.png"), pixels)
+    with pytest.raises(DataError, match=r"has a window that counts, and patience = 2 needs a validation loss"):
+        fit(root, tmp_path / "run", load_recipe("nano", **SHORT, patience=2))
 
 
 def test_patience_counts_from_a_phase_s_first_epoch() -> None:
