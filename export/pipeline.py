@@ -260,7 +260,11 @@ def _subject(
     if head == "logit-map" and origin.head == "probability":
         raise OptionError(f"head 'logit-map': {'; '.join(origin.notes)}")
     network = origin.network if head == origin.head else with_probability(origin.network)
-    sets = find_held_out(data_root, origin.config.get("split_inside", {}))
+    clear = {one["name"]: tuple(one.get("value_clear", ())) for one in origin.config.get("held_out", ())}
+    sets = [
+        dataclasses.replace(one, value_clear=clear.get(one.name, ()))
+        for one in find_held_out(data_root, origin.config.get("split_inside", {}))
+    ]
     trained = {one["name"] for one in origin.config["sets"]} & {one.name for one in sets}
     subject = _Subject(
         name=name or str(origin.config["recipe"]["name"]),

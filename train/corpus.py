@@ -213,7 +213,7 @@ def gather(
     return Corpus(
         tuple(labelled for labelled, _ in used),
         tuple(use for _, use in used),
-        held_out=tuple(held_out),
+        held_out=tuple(_read_alike(held, recipe.use_of(held.base_name)) for held in held_out),
         split_inside=split_inside,
         leaks={
             "allowed": allow_leak,
@@ -229,6 +229,11 @@ def gather(
         },
         notes=tuple(notes),
     )
+
+
+def _read_alike(held: LabelledSet, use: SetUse) -> LabelledSet:
+    """With the mask values that the recipe calls clear, where it does: otherwise evaluation takes all but 255 so."""
+    return held if use.value_clear == SetUse().value_clear else replace(held, value_clear=use.value_clear)
 
 
 def _held_out(root: Path, used: list[_Used]) -> list[LabelledSet]:

@@ -332,7 +332,7 @@ def _config(run: _Run) -> dict[str, Any]:
         "data_root": str(run.data_root.absolute()),
         "sets": sets,
         "lineage": lineage(run.weights, run.recipe.teacher, sets=sets),
-        "held_out": [_listed(labelled) for labelled in run.held_out],
+        "held_out": [{**_listed(labelled), "value_clear": labelled.value_clear} for labelled in run.held_out],
         "split_inside": run.corpus.split_inside,
         "leaks": run.corpus.leaks,
         "tools": {"keras": keras.__version__, "backend": keras.backend.backend(), "numpy": np.__version__},

@@ -103,6 +103,15 @@ def test_the_card_lists_what_was_learnt_before_and_the_distance_where_it_is_stat
     assert card.gsd_mm == (0.2, 0.6)
 
 
+def test_masks_are_read_by_the_values_of_the_run(
+    write_run: WriteRun, dark_network: DarkNetwork, photographs: Path, tmp_path: Path
+) -> None:
+    # No mask has the value that would say "no crack", so nothing is known but the cracks, and no window counts.
+    run = write_run(dark_network(), held_out=[{"name": "masked", "photographs": 6, "value_clear": [64]}])
+    export_network(run, tmp_path / "new.tflite", data_root=photographs, wanted=("float32",))
+    assert set(open_model(tmp_path / "new.tflite").card.metrics["dense"]) == {"tiles", "boxed"}
+
+
 def test_all_variants_side_by_side(
     able_run: Path, photographs: Path, tmp_path: Path, instant_cost: None, dark_network: DarkNetwork
 ) -> None:

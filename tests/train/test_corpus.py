@@ -82,6 +82,12 @@ def test_cracks_of_a_mere_background_are_left_alone(photographs: Path) -> None:
         gather(photographs, background)
 
 
+def test_what_is_held_out_is_read_by_the_same_mask_values(photographs: Path) -> None:
+    recipe = Recipe("values", data={"masked": SetUse(value_clear=(0, 64))})
+    held_out = gather(photographs, recipe).held_out
+    assert {held.name: held.value_clear for held in held_out} == {"boxed": (), "masked": (0, 64), "tiles": ()}
+
+
 def test_a_set_of_which_nothing_can_be_read_says_why(image: Path) -> None:
     folder = image.parent / "set"
     for name in ("images", "masks"):
