@@ -317,22 +317,26 @@ def read_image(path: Path) -> Image:
 
 
 def read_mask(path: Path) -> npt.NDArray[np.uint8]:
-    """(H, W) uint8, the mask's values as stored.
+    """(H, W) uint8, the mask's values as stored; of 16 bits the upper 8 where those are used.
 
     Raises:
-        DataError: the file cannot be read or decoded.
+        DataError: the file cannot be read or decoded, or holds colours.
     """
     try:
         data = np.frombuffer(path.read_bytes(), np.uint8)
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror})") from error
     try:
-        mask = cv2.imdecode(data, cv2.IMREAD_GRAYSCALE | cv2.IMREAD_IGNORE_ORIENTATION) if data.size else None
+        mask = cv2.imdecode(data, cv2.IMREAD_UNCHANGED) if data.size else None
     except cv2.error:  # a header that announces an absurd size
         mask = None
-    if mask is None:
+    if mask is None or mask.dtype not in (np.uint8, np.uint16):
         raise DataError(f"{path}: not a mask that can be decoded ({data.size} bytes); remove or replace it")
-    return np.asarray(mask, np.uint8)
+    if mask.ndim == 3:
+        if (mask[..., :3] != mask[..., :1]).any():
+            raise DataError(f"{path}: a mask in colours; expected grey, 255 where there is a crack")
+        mask = mask[..., 0]
+    return np.asarray(mask // 256 if mask.max() > 255 else mask, np.uint8)
 
 
 def read_boxes(path: Path) -> npt.NDArray[np.float64]:

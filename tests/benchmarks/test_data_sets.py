@@ -5,6 +5,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import numpy.typing as npt
+import PIL.Image
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -17,6 +18,7 @@ from crackedge.benchmarks.data_sets import (
     mask_truth,
     mask_windows,
     pictures,
+    read_mask,
     read_picture,
     read_set,
 )
@@ -240,6 +242,29 @@ def test_an_image_whose_boxes_are_none_or_malformed_is_no_crack_item(root: Path)
 def test_a_mask_that_cannot_fit_is_refused(shape: tuple[int, int], value: int, complaint: str) -> None:
     with pytest.raises(DataError, match=complaint):
         mask_truth(np.full(shape, value, np.uint8), (200, 300), origin="m.png")
+
+
+@pytest.mark.parametrize("form", ["1", "L", "LA", "RGB", "P", "I;16"])
+def test_a_mask_is_read_by_its_values_whatever_its_form(tmp_path: Path, form: str) -> None:
+    values = np.zeros((40, 60), np.uint8)
+    values[10:20] = 255
+    grey = PIL.Image.fromarray(values)
+    image = PIL.Image.fromarray(values.astype(np.uint16)) if form == "I;16" else grey.convert(form)
+    assert image.mode == form
+    image.save(tmp_path / "mask.png")
+    assert (read_mask(tmp_path / "mask.png") == values).all()
+    if form == "I;16":
+        PIL.Image.fromarray(values.astype(np.uint16) * 257).save(tmp_path / "mask.png")
+        assert (read_mask(tmp_path / "mask.png") == values).all()
+
+
+@pytest.mark.parametrize("palette", [True, False])
+def test_a_mask_in_colours_is_refused(tmp_path: Path, palette: bool) -> None:
+    image = PIL.Image.new("RGB", (60, 40))
+    image.paste((128, 0, 0), (10, 10, 30, 20))
+    (image.convert("P") if palette else image).save(tmp_path / "mask.png")
+    with pytest.raises(DataError, match=r"mask\.png: a mask in colours; expected grey, 255 where"):
+        read_mask(tmp_path / "mask.png")
 
 
 def test_every_unusable_folder_says_what_is_wrong(root: Path) -> None:
