@@ -106,6 +106,7 @@ def fit(
         TrainingError: the loss is not a number; the last epoch's network is kept.
         TrainingStopped: ``stop`` said so.
     """
+    run_folder.require_free(folder)
     with opened(data_root) as root:
         corpus = _photographs(root, recipe, allow_leak=allow_leak, comparing=comparing)
         shipped = find_model(weights) if weights in shipped_models() else weights

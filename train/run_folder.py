@@ -8,6 +8,7 @@ on from.
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import dataclasses
 import json
@@ -27,23 +28,27 @@ MODEL, CONFIG, HISTORY, METRICS, CURVES = "model.keras", "config.json", "history
 REPORT, HISTORY_TABLE, TENSORBOARD, CHECKPOINTS = "report.html", "history.csv", "tensorboard", "checkpoints"
 
 
+def require_free(path: Path) -> None:
+    """Refuse a place that cannot become a run folder, before anybody works for it.
+
+    Raises:
+        OutputError: it exists and holds something.
+    """
+    with _placing(path):
+        if path.exists() and any(path.iterdir()):
+            raise OutputError(f"{path}: is not empty; give another -o, a training run is never overwritten")
+
+
 def create(path: Path) -> Path:
     """A new, empty run folder.
 
     Raises:
         OutputError: it exists and holds something, or cannot be made.
     """
-    try:
+    require_free(path)
+    with _placing(path):
         path.mkdir(parents=True, exist_ok=True)
-        if any(path.iterdir()):
-            raise OutputError(f"{path}: is not empty; give another -o, a training run is never overwritten")
         (path / CHECKPOINTS).mkdir()
-    except (FileExistsError, NotADirectoryError) as error:
-        raise OutputError(f"{path}: is not a folder; give another -o") from error
-    except OutputError:  # an OSError too
-        raise
-    except OSError as error:
-        raise OutputError(f"{path}: cannot be written ({error.strerror}); give another -o") from error
     return path
 
 
@@ -139,6 +144,18 @@ def recipe_of(config: Mapping[str, Any]) -> Recipe:
         raise DataError(
             f"{CONFIG}: not a recipe of this version ({error}); use the version of crackedge that began the run"
         ) from error
+
+
+@contextlib.contextmanager
+def _placing(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OutputError:  # an OSError too
+        raise
+    except (FileExistsError, NotADirectoryError) as error:
+        raise OutputError(f"{path}: is not a folder; give another -o") from error
+    except OSError as error:
+        raise OutputError(f"{path}: cannot be written ({error.strerror}); give another -o") from error
 
 
 def _write_text(path: Path, text: str) -> None:

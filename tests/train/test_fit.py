@@ -102,10 +102,10 @@ def test_one_class_is_refused_in_one_line(photographs: Path, tmp_path: Path, cra
     assert not (tmp_path / "run").exists()
 
 
-def test_a_run_is_never_overwritten(trained_run: Path, photographs: Path) -> None:
+def test_a_run_is_never_overwritten_and_that_is_said_first(trained_run: Path, photographs: Path) -> None:
     before = (trained_run / "model.keras").read_bytes()
     with pytest.raises(OutputError, match="not empty"):
-        fit(photographs, trained_run, load_recipe("nano"))
+        fit(photographs / "nowhere", trained_run, load_recipe("nano"))
     assert (trained_run / "model.keras").read_bytes() == before
 
 

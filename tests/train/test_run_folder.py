@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from crackedge.edge_runtime.errors import OutputError
-from crackedge.train.run_folder import create, read_config, write_config
+from crackedge.train.run_folder import create, read_config, require_free, write_config
 
 
 def test_names_of_files_that_are_not_utf_8_come_back_as_they_are(tmp_path: Path) -> None:
@@ -27,5 +27,6 @@ def test_what_is_there_is_never_overwritten(tmp_path: Path) -> None:
 
 
 def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
-    with pytest.raises(OutputError, match=r"n{300}: cannot be written \(File name too long\); give another -o"):
-        create(tmp_path / ("n" * 300))
+    for place in (create, require_free):
+        with pytest.raises(OutputError, match=r"n{300}: cannot be written \(File name too long\); give another -o"):
+            place(tmp_path / ("n" * 300))
