@@ -80,7 +80,10 @@ def write_history(folder: Path, history: Sequence[Mapping[str, Any]]) -> None:
     _write_text(folder / HISTORY, "\n".join(json.dumps(line) for line in history))
     rows = [dict(_flat(line)) for line in history]
     columns = list(dict.fromkeys(name for row in rows for name in row))
-    with replacing(folder / HISTORY_TABLE) as part, part.open("w", encoding="utf-8", newline="") as file:
+    with (
+        replacing(folder / HISTORY_TABLE) as part,
+        part.open("w", encoding="utf-8", errors="backslashreplace", newline="") as file,
+    ):
         table = csv.DictWriter(file, columns)
         table.writeheader()
         table.writerows(rows)

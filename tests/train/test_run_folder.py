@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from crackedge.edge_runtime.errors import OutputError
-from crackedge.train.run_folder import create, read_config, require_free, write_config
+from crackedge.train.run_folder import create, read_config, require_free, write_config, write_history
 
 
 def test_names_of_files_that_are_not_utf_8_come_back_as_they_are(tmp_path: Path) -> None:
@@ -30,3 +30,8 @@ def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
     for place in (create, require_free):
         with pytest.raises(OutputError, match=r"n{300}: cannot be written \(File name too long\); give another -o"):
             place(tmp_path / ("n" * 300))
+
+
+def test_nor_do_names_of_sets_have_to_be(tmp_path: Path) -> None:
+    write_history(tmp_path, [{"epoch": 1, "val": {os.fsdecode(b"f\xe4hre"): {"auc": 0.5}}}])
+    assert (tmp_path / "history.csv").read_text(encoding="utf-8").splitlines() == [r"epoch,val.f\udce4hre.auc", "1,0.5"]
