@@ -17,7 +17,7 @@ from crackedge.edge_runtime.scenes.crack_shapes import draw_crack
 from crackedge.edge_runtime.scenes.distractors import add_distractors
 from crackedge.edge_runtime.scenes.surfaces import render_surface
 from crackedge.train.augment import affine, photograph
-from crackedge.train.canvas import CLEAR, CRACK, Label, View, heal, mosaic, targets, transplant
+from crackedge.train.canvas import CRACK, Label, View, heal, mosaic, targets, transplant
 from crackedge.train.corpus import Corpus, Photo
 from crackedge.train.recipe import Recipe
 
@@ -75,10 +75,8 @@ def _mirrored(view: View, rng: Rng) -> View:
 def _tile(corpus: Corpus, recipe: Recipe, rng: Rng) -> View:
     """A view of a tile's size. A photo of which only the whole is labelled is shown nearly whole."""
     photo = _squeezed(_perhaps_healed(corpus.draw(rng), recipe, rng))
-    if photo.weak_crack or photo.label.max() == photo.label.min() == CLEAR:
-        # Both classes alike, or the scale would tell them apart.
+    if photo.as_whole:  # both classes alike, or the scale would tell them apart
         scale = TILE / min(photo.label.shape) * _log_uniform(rng, 0.75, 1.4)
-        scale = scale if not _is_long(photo) else _log_uniform(rng, 0.4, photo.use.max_scale)
     else:
         scale = _log_uniform(rng, 0.4, photo.use.max_scale)
     return _dressed(photo, corpus, TILE, scale, rng)
@@ -86,17 +84,12 @@ def _tile(corpus: Corpus, recipe: Recipe, rng: Rng) -> View:
 
 def _squeezed(photo: Photo) -> Photo:
     """A long photo of which only the whole has a class, made square as evaluation does: a piece may miss the crack."""
-    if not (photo.as_whole and _is_long(photo)):
+    side, length = sorted(photo.label.shape)
+    if not photo.as_whole or length <= 1.5 * side:
         return photo
-    side = min(photo.label.shape)
     image = np.asarray(cv2.resize(photo.image, (side, side), interpolation=cv2.INTER_AREA), np.uint8)
     label = np.asarray(cv2.resize(photo.label, (side, side), interpolation=cv2.INTER_NEAREST), np.uint8)
     return replace(photo, image=image, label=label)
-
-
-def _is_long(photo: Photo) -> bool:
-    height, width = photo.label.shape
-    return bool(max(height, width) > 1.5 * min(height, width))
 
 
 def _wide(corpus: Corpus, recipe: Recipe, rng: Rng) -> View:
