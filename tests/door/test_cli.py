@@ -258,6 +258,21 @@ def test_names_that_are_not_utf_8_come_back_as_they_are(
     assert open_model(made).card.data_sets[-1]["name"] == site.name
 
 
+@pytest.mark.parametrize(("value_clear", "windows"), [((), 2), ((64,), 1), ((0, 64), 2)])
+def test_a_mask_s_values_mean_what_is_said_of_them(
+    call: Call, photo: Callable[..., Path], tiny_model: Path, tmp_path: Path, value_clear: tuple[int, ...], windows: int
+) -> None:
+    site = photo("site/images/bridge.png", cracked=False).parent.parent
+    photo("site/images/road.png", cracked=False)
+    (site / "masks").mkdir()
+    for name, value in (("bridge", 64), ("road", 0)):
+        PIL.Image.fromarray(np.full((240, 320), value, np.uint8)).save(site / "masks" / f"{name}.png")
+    figures = tmp_path / "figures.json"
+    options = [part for value in value_clear for part in ("--value-clear", value)]
+    assert call("evaluate", site, "--model", tiny_model, "--threads", "1", "--json", figures, *options).code == 0
+    assert json.loads(figures.read_text(encoding="utf-8"))["sets"]["site"]["n"] == windows
+
+
 def test_ctrl_c_ends_a_run_with_everything_readable(tiny_model: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     scene = "scene:concrete?frames=100000&size=320x240&cracks=1&distractors=0"

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Any
 
 import click
 
-from crackedge.commands.options import cardless_options, open_given_model
+from crackedge.commands.options import cardless_options, open_given_model, value_clear_option
 from crackedge.commands.terminal import StatusLine
 
 
@@ -17,8 +18,11 @@ from crackedge.commands.terminal import StatusLine
 @click.option("--output", "-o", required=True, type=click.Path(path_type=Path), help="The .tflite file to write.")
 @click.option("--overwrite", is_flag=True, help="Replace the output if it exists.")
 @click.option("--threads", type=click.IntRange(1), help="Threads of the interpreter [default: processors, up to 4].")
+@value_clear_option
 @cardless_options
-def calibrate(model: str, data: Path, output: Path, overwrite: bool, **options: Any) -> None:
+def calibrate(
+    model: str, data: Path, output: Path, overwrite: bool, value_clear: tuple[int, ...], **options: Any
+) -> None:
     """Fit a model's probabilities and thresholds to your own site, from a few labelled photographs.
 
     The network stays as it is. Ten tiles with cracks and ten without help already; from 40 of each on, half of them
@@ -35,11 +39,11 @@ def calibrate(model: str, data: Path, output: Path, overwrite: bool, **options: 
     with StatusLine() as line:
         made = calibrate_model(
             open_given_model({"model": model, **options}),
-            find_sets(data),
+            find_sets(data, value_clear=value_clear),
             output,
             overwrite=overwrite,
             threads=options["threads"],
             progress=lambda name, done, total: line.show(f"{name}: {done}/{total}"),
         )
     click.echo(format_calibrated(made))
-    click.echo(f"{made.path}: calibrated. Next: crackedge run VIDEO --model {made.path}")
+    click.echo(f"{made.path}: calibrated. Next: crackedge run VIDEO --model {shlex.quote(str(made.path))}")

@@ -8,7 +8,14 @@ from typing import Any
 
 import click
 
-from crackedge.commands.options import cardless_options, engine_options, json_option, model_option, open_given_model
+from crackedge.commands.options import (
+    cardless_options,
+    engine_options,
+    json_option,
+    model_option,
+    open_given_model,
+    value_clear_option,
+)
 from crackedge.commands.terminal import StatusLine, write_json
 
 
@@ -18,13 +25,7 @@ from crackedge.commands.terminal import StatusLine, write_json
 @engine_options(both="dense, and how tiles compares")
 @cardless_options
 @click.option("--split", default="val", show_default=True, help="Which split of each set: train, val, test.")
-@click.option(
-    "--value-clear",
-    type=click.IntRange(0, 254),
-    multiple=True,
-    help="In masks, a value that says crack-free; other values but 255 then say nothing. May be repeated.  "
-    "[default: all but 255]",
-)
+@value_clear_option
 @click.option("--operating-point", help="Named thresholds of the model's card [default: the card's default].")
 @json_option("Write figures and scores here.")
 def evaluate(data: Path, split: str, value_clear: tuple[int, ...], json_file: Path | None, **options: Any) -> None:

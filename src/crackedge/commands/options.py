@@ -55,6 +55,17 @@ def cardless_options(command: Callable[..., Any]) -> Callable[..., Any]:
     return command
 
 
+def value_clear_option(command: Callable[..., Any]) -> Callable[..., Any]:
+    """``--value-clear``, of labelled photographs."""
+    return click.option(
+        "--value-clear",
+        type=click.IntRange(0, 254),
+        multiple=True,
+        help="In masks, a value that says crack-free; other values but 255 then say nothing. May be repeated.  "
+        "[default: all but 255]",
+    )(command)
+
+
 def json_option(help_text: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """``--json``; see :func:`output_file_option`."""
     return output_file_option("--json", "json_file", help_text)
