@@ -201,6 +201,8 @@ def gather(
             "are held out, the last of each class by name"
             for training, held in parts
         ]
+    else:
+        notes += _one_sided(used, held_out, recipe)
     copies = find_copies([labelled for labelled, _ in used], held_out, progress=progress)
     if copies:
         used = _without({copy.training.image for copy in copies}, used)
@@ -229,6 +231,21 @@ def gather(
         },
         notes=tuple(notes),
     )
+
+
+def _one_sided(used: list[_Used], held_out: list[LabelledSet], recipe: Recipe) -> list[str]:
+    """A sentence for each set that is trained on and not validated with, or the other way round."""
+    trained = {one.base_name for one, _ in used}
+    validated = {one.base_name for one in held_out}
+    return [
+        f"{one.base_name}: no val/ folder, so nothing says how good the network is there"
+        for one, use in used
+        if one.base_name not in validated and not use.background_only
+    ] + [
+        f"{one.base_name}: no train/ folder, which other sets have, so it is only validated with"
+        for one in held_out
+        if one.base_name not in trained and recipe.use_of(one.base_name).weight > 0
+    ]
 
 
 def _read_alike(held: LabelledSet, use: SetUse) -> LabelledSet:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import hashlib
 import os
+import shlex
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -229,7 +230,8 @@ def _train(
         raise TrainingError(f"{error}; {_start_anew(run.folder, watch.epochs_kept)}") from error
     except (TrainingStopped, OutputError, DataError) as error:
         kept = f"{watch.epochs_kept} of {sum(phase.epochs for phase in phases(run.recipe))} epochs are kept"
-        raise type(error)(f"{error}; {kept}, go on with: crackedge train --resume {run.folder}") from error
+        resumed = f"crackedge train --resume {shlex.quote(str(run.folder))}"
+        raise type(error)(f"{error}; {kept}, go on with: {resumed}") from error
 
 
 def _train_phase(

@@ -143,7 +143,9 @@ def test_where_there_is_a_val_folder_nothing_else_is_held_out(photographs: Path,
     corpus = gather(tmp_path, Recipe("mine"))
     assert {one.base_name: len(one.items) for one in corpus.sets} == {"masked": 6, "tiles": 12}
     assert {one.base_name: len(one.items) for one in corpus.held_out} == {"boxed": 6, "tiles": 12}
-    assert corpus.notes == ()
+    assert [note.split(",")[0] for note in corpus.notes] == ["masked: no val/ folder", "boxed: no train/ folder"]
+    aside = {"masked": SetUse(background_only=True), "boxed": SetUse(weight=0)}
+    assert gather(tmp_path, Recipe("mine", data=aside)).notes == ()
 
 
 def test_a_val_folder_without_images_is_not_passed_over(photographs: Path, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -74,6 +75,6 @@ def export(source: Path, output: Path, data_root: Path, variants: str, **options
     for file in made.files:
         click.echo(
             f"{file.path}: {file.size / 1e6:.2f} MB, {file.card.quantization}; {file.agreement}. "
-            f"Next: crackedge run VIDEO --model {file.path}"
+            f"Next: crackedge run VIDEO --model {shlex.quote(str(file.path))}"
         )
     return exit_codes.PROOF if made.failed and not options["pick"] else 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -78,8 +79,10 @@ def train(
     --resume goes on after a crash, a full disk, Ctrl-C. A pack is for a machine that cannot see the folders: there,
     --data-root photos.zip.
 
-    Each data set has train/ and val/ with crack/ and no_crack/, or images/ with masks/ or boxes/. Without val/, the
-    last fifth is held out. Copies of held-out photographs are left out of training.
+    Each data set has train/ and val/ with crack/ and no_crack/, or images/ with masks/ or boxes/. Where no set
+    has val/, the last fifth of each is held out. Copies of held-out photographs are left out of training.
+
+    On a GPU too, with TensorFlow, or with KERAS_BACKEND=jax or torch; several share a batch with jax.
     """
     if resume is not None:
         _refuse_beside("resume", "data_root", why="goes on with what the run began with")
@@ -134,8 +137,8 @@ def train(
             f"{len(trained.skipped)} photographs could not be read; {trained.folder}/config.json names them", err=True
         )
     click.echo(
-        f"{trained.folder}: trained, {count(trained.epochs, 'epoch')}. Next: crackedge export {trained.folder} "
-        f"--data-root {trained.data_root} -o {trained.name}.tflite"
+        f"{trained.folder}: trained, {count(trained.epochs, 'epoch')}. Next: crackedge export "
+        f"{shlex.quote(str(trained.folder))} --data-root {shlex.quote(str(trained.data_root))} -o {trained.name}.tflite"
     )
     return 0
 
@@ -168,7 +171,7 @@ def _pack(data_root: Path, file: Path, *, recipe: str, most_mb: float, allow_lea
         click.echo(f"{unread} could not be read; the first: {first}", err=True)
     click.echo(
         f"{packed.path}: {packed.size / 1e6:.2f} MB, JPEG quality {packed.quality}. "
-        f"Next: crackedge train --recipe {recipe} --data-root {packed.path}"
+        f"Next: crackedge train --recipe {recipe} --data-root {shlex.quote(str(packed.path))}"
     )
 
 
