@@ -48,6 +48,25 @@ def lineage(weights: str | None, teacher: str, *, sets: Iterable[Mapping[str, An
     """
     found = [_of_file(Path(str(weights)), "weights")] if Path(str(weights)).suffix in WHOLE_NETWORKS else []
     found += [_of_file(Path(teacher), "teacher")] if teacher else []
+    return _told(found, sets)
+
+
+def lineage_of_mean(files: Iterable[Path], *, sets: Iterable[Mapping[str, Any]] = ()) -> Lineage:
+    """What the mean of several runs' networks learnt before: they, and what came before them.
+
+    Args:
+        files: their ``model.keras``.
+        sets: as of :func:`lineage`.
+
+    Raises:
+        DataError: the ``config.json`` beside one cannot be read.
+    """
+    return _told([_of_run(file, "averaged") for file in files], sets)
+
+
+def _told(found: Iterable[Lineage], sets: Iterable[Mapping[str, Any]]) -> Lineage:
+    """All of them as one; data sets that are listed already are not listed again."""
+    found = list(found)
     listed = {_identity(one) for one in sets}
     data_sets = []
     for data_set in (data_set for one in found for data_set in one.data_sets):

@@ -103,13 +103,22 @@ def _scaled(pixels: Any, recipe: Recipe) -> Any:
 
 
 def _earlier(path: Path, *, name: str) -> keras.Model:
-    network = _read(path, role="weights")
+    network = read_network(path, role="weights")
     if network.name != name:
         raise OptionError(f"weights {path}: a network {network.name!r}, and the recipe asks for {name!r}")
     return network
 
 
-def _read(path: Path, *, role: str) -> keras.Model:
+def read_network(path: Path, *, role: str) -> keras.Model:
+    """A network as ``crackedge train`` wrote it.
+
+    Args:
+        path: the ``.keras`` file.
+        role: what it is wanted for, as the error calls it.
+
+    Raises:
+        OptionError: it is missing, or Keras cannot read it.
+    """
     try:
         return keras.models.load_model(path, compile=False)
     except (ValueError, OSError, TypeError, KeyError, zipfile.BadZipFile) as error:
@@ -168,7 +177,7 @@ def training_model(network: keras.Model, *, weights: str | Path | None = None, t
 def _teacher(path: Path) -> keras.Model:
     if not path.is_file():
         raise OptionError(f"teacher {path}: no such file; give the model.keras of a training run")
-    network = _read(path, role="teacher")
+    network = read_network(path, role="teacher")
     if network.layers[-1].name != LOGITS:
         raise OptionError(f"teacher {path}: it does not end in a logit map; give the model.keras of a training run")
     network.trainable = False

@@ -40,6 +40,13 @@ if TYPE_CHECKING:
     type=click.Path(path_type=Path),
     help="Go on with a run that was cut off; recipe and data are those it began with.",
 )
+@click.option(
+    "--average",
+    metavar="RUN_FOLDER",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    help="Train nothing: leave the mean of this run's weights and others' in --output. Twice or more.",
+)
 @click.option("--recipe", default="nano", show_default=True, help="Name of a shipped recipe, or a TOML file.")
 @click.option(
     "--weights",
@@ -63,6 +70,7 @@ def train(
     pack: Path | None,
     pack_mb: float,
     resume: Path | None,
+    average: tuple[Path, ...],
     recipe: str,
     weights: str,
     output: Path | None,
@@ -75,9 +83,10 @@ def train(
     crackedge train --data-root site/ --weights nano --head-epochs 0 --learning-rate 1e-4 --epochs 4
     crackedge train --resume runs/mine
     crackedge train --data-root photos/ --pack photos.zip
+    crackedge train --average runs/first --average runs/mine -o runs/mean
 
     --resume goes on after a crash, a full disk, Ctrl-C. A pack is for a machine that cannot see the folders: there,
-    --data-root photos.zip.
+    --data-root photos.zip. The mean of a run and of the one that it went on from often holds better on other surfaces.
 
     Each data set has train/ and val/ with crack/ and no_crack/, or images/ with masks/ or boxes/. Where no set
     has val/, the last fifth of each is held out. Copies of held-out photographs are left out of training.
@@ -86,6 +95,10 @@ def train(
     """
     if resume is not None:
         _refuse_beside("resume", "data_root", why="goes on with what the run began with")
+    elif average:
+        _refuse_beside("average", "output", why="trains nothing")
+        if len(average) < 2 or output is None:
+            raise click.UsageError("--average takes two runs or more, and -o for their mean")
     elif data_root is None:
         raise click.UsageError("no photographs: give --data-root, or --resume a run")
     elif pack is None and _is_given("pack_mb"):
@@ -93,6 +106,15 @@ def train(
     elif pack is not None:
         _refuse_beside("pack", "data_root", "pack_mb", "recipe", "allow_leak", why="trains nothing")
     require_workstation("train", resumed=resume)
+    if average:
+        assert output is not None
+        from crackedge.train.mean import average as write_mean
+
+        made = shlex.quote(str(write_mean(average, output)))
+        click.echo(
+            f"{output}: the mean of {len(average)} runs. Next: crackedge export {made} --data-root DATA -o mean.tflite"
+        )
+        return 0
     if pack is not None:
         assert data_root is not None
         _pack(data_root, pack, recipe=recipe, most_mb=pack_mb, allow_leak=allow_leak)

@@ -1,0 +1,95 @@
+"""The mean of several runs."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+pytest.importorskip("keras", reason="the workstation's packages are not installed")
+
+import keras
+
+from crackedge.cli import main
+from crackedge.edge_runtime.errors import DataError, OptionError, OutputError
+from crackedge.train import run_folder
+from crackedge.train.fit import resume
+from crackedge.train.mean import average
+from crackedge.train.recipe import Recipe
+
+Write = Callable[..., Path]
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Write:
+    """Writes a run folder whose network has one number for all its weights."""
+
+    def write(name: str, value: float, *, network: str = "small", filters: int = 2, **config: Any) -> Path:
+        pixels = keras.Input((None, None, 3))
+        model = keras.Model(pixels, keras.layers.Conv2D(filters, 1)(pixels), name=network)
+        model.set_weights([np.full_like(weight, value) for weight in model.get_weights()])
+        folder = run_folder.create(tmp_path / name)
+        run_folder.write_model(folder, model)
+        sets = [{"name": name, "photographs": 3, "licence": "CC0", "source": "here"}]
+        told = {"recipe": Recipe(name), "sets": sets, "weights": None, "data_root": "photos", "training": {"epochs": 2}}
+        run_folder.write_config(folder, {**told, **config})
+        return folder
+
+    return write
+
+
+def test_the_mean_has_the_mean_of_the_weights_and_tells_of_all(run: Write, tmp_path: Path) -> None:
+    first, second, third = run("first", 1.0), run("second", 2.0), run("third", 6.0)
+    folder = average([first, second, third], tmp_path / "mean")
+    weights = keras.models.load_model(folder / run_folder.MODEL).get_weights()
+    assert all((weight == 3).all() for weight in weights)
+    config = json.loads((folder / run_folder.CONFIG).read_text(encoding="utf-8"))
+    assert [one["name"] for one in config["sets"]] == ["third"]
+    models = config["lineage"]["models"]
+    assert [(one["role"], one["name"], one["training"]) for one in models] == [
+        ("averaged", name, {"epochs": 2}) for name in ("first", "second", "third")
+    ]
+    assert [one["name"] for one in config["lineage"]["data_sets"]] == ["first", "second"]
+    with pytest.raises(DataError, match="does not say where the data are"):
+        resume(folder)
+
+
+@pytest.mark.parametrize("other", [{"filters": 3}, {"network": "large"}])
+def test_networks_that_are_not_alike_are_refused(run: Write, tmp_path: Path, other: dict[str, Any]) -> None:
+    with pytest.raises(OptionError, match=r"first/model\.keras: a network .* only alike ones"):
+        average([run("first", 1.0, **other), run("second", 2.0)], tmp_path / "mean")
+    assert not (tmp_path / "mean").exists()
+
+
+def test_what_cannot_be_averaged_is_named(run: Write, tmp_path: Path) -> None:
+    first = run("first", 1.0)
+    with pytest.raises(OptionError, match="1 run to average"):
+        average([first], tmp_path / "mean")
+    with pytest.raises(DataError, match="not the folder of a training run"):
+        average([first, tmp_path / "nowhere"], tmp_path / "mean")
+    with pytest.raises(OutputError, match="not empty"):
+        average([first, run("second", 2.0)], first)
+
+
+def test_the_command_averages_and_says_what_comes_next(
+    run: Write, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second, mean = (str(path) for path in (run("first", 1.0), run("second", 2.0), tmp_path / "mean"))
+    assert _exit_code(monkeypatch, "--average", first, "--average", second, "-o", mean) == 0
+    assert f"crackedge export {mean}" in capsys.readouterr().out
+    for wrong in (["--average", first, "-o", mean], ["--average", first, "--average", second]):
+        assert _exit_code(monkeypatch, *wrong) == 2
+        assert "two runs or more, and -o" in capsys.readouterr().err
+    assert _exit_code(monkeypatch, "--average", first, "--average", second, "-o", mean, "--epochs", "3") == 2
+    assert "leave out --epochs" in capsys.readouterr().err
+
+
+def _exit_code(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
+    monkeypatch.setattr("sys.argv", ["crackedge", "train", *arguments])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    return int(ended.value.code or 0)
