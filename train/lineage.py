@@ -65,15 +65,19 @@ def lineage_of_mean(files: Iterable[Path], *, sets: Iterable[Mapping[str, Any]] 
 
 
 def _told(found: Iterable[Lineage], sets: Iterable[Mapping[str, Any]]) -> Lineage:
-    """All of them as one; data sets that are listed already are not listed again."""
+    """All of them as one; what is listed already, of models or data sets, is not listed again."""
     found = list(found)
+    models: list[Mapping[str, Any]] = []
+    for model in (model for one in found for model in one.models):
+        if model not in models:
+            models.append(model)
     listed = {_identity(one) for one in sets}
     data_sets = []
     for data_set in (data_set for one in found for data_set in one.data_sets):
         if _identity(data_set) not in listed:
             listed.add(_identity(data_set))
             data_sets.append(data_set)
-    return Lineage(tuple(model for one in found for model in one.models), tuple(data_sets))
+    return Lineage(tuple(models), tuple(data_sets))
 
 
 def _identity(data_set: Mapping[str, Any]) -> tuple[Any, ...]:

@@ -43,13 +43,16 @@ def run(tmp_path: Path) -> Write:
 
 
 def test_the_mean_has_the_mean_of_the_weights_and_tells_of_all(run: Write, tmp_path: Path) -> None:
-    first, second, third = run("first", 1.0), run("second", 2.0), run("third", 6.0)
+    teacher = {"role": "teacher", "name": "large", "of": "any"}
+    before = {"lineage": {"models": [teacher], "data_sets": []}}
+    first, second, third = run("first", 1.0, **before), run("second", 2.0), run("third", 6.0, **before)
     folder = average([first, second, third], tmp_path / "mean")
     weights = keras.models.load_model(folder / run_folder.MODEL).get_weights()
     assert all((weight == 3).all() for weight in weights)
     config = json.loads((folder / run_folder.CONFIG).read_text(encoding="utf-8"))
     assert [one["name"] for one in config["sets"]] == ["third"]
     models = config["lineage"]["models"]
+    assert models.pop(1) == teacher  # once
     assert [(one["role"], one["name"], one["training"]) for one in models] == [
         ("averaged", name, {"epochs": 2}) for name in ("first", "second", "third")
     ]
