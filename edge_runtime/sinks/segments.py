@@ -127,7 +127,7 @@ def _put_in_place(marked: Path) -> None:
     """What a join made takes the place of the segments."""
     joined = _joined(marked)
     if joined.exists():
-        for segment in _segments(marked):
+        for segment in reversed(_segments(marked)):  # what a kill leaves of them is still found from the first on
             segment.unlink()
         files = itertools.takewhile(Path.exists, (numbered(joined, number) for number in itertools.count(1)))
         for number, file in reversed(list(enumerate(files, 1))):

@@ -86,6 +86,31 @@ def test_killed_between_joining_and_tidying(marked: Path) -> None:
     assert list(marked.parent.iterdir()) == [marked]
 
 
+@pytest.mark.parametrize("removed", [0, 1, 2])
+def test_killed_while_tidying(marked: Path, monkeypatch: pytest.MonkeyPatch, removed: int) -> None:
+    for first in (0, 3, 6):
+        write(marked, range(first, first + 3))
+        segments.set_aside(marked)
+    unlink, left = Path.unlink, iter([None] * removed)
+
+    def killed(path: Path, **options: bool) -> None:
+        if ".segment-" in path.name:
+            try:
+                next(left)
+            except StopIteration:
+                raise KeyboardInterrupt from None
+        unlink(path, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "unlink", killed)
+        with pytest.raises(KeyboardInterrupt):
+            segments.finish(marked)
+    assert len(list(marked.parent.glob("*.segment-*"))) == 3 - removed
+    segments.finish(marked)
+    assert numbers(marked) == list(range(9))
+    assert list(marked.parent.iterdir()) == [marked]
+
+
 def test_a_disk_that_cannot_take_it_leaves_the_segments(marked: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write(marked, range(4))
     parts = segments.set_aside(marked)
