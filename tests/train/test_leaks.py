@@ -134,7 +134,8 @@ def test_the_training_copy_is_left_out_and_listed(site: Path) -> None:
     assert {one.base_name: len(one.items) for one in corpus.sets} == {"other": 31, "walls": 31}
     assert not any(entry.image.name == "x.jpg" for one in corpus.sets for entry in one.items)
     assert [len(one.items) for one in corpus.held_out] == [10]
-    (note,) = corpus.notes
+    one_sided, note = corpus.notes
+    assert one_sided.startswith("other: no val/ folder")
     assert "other 1" in note
 
 
