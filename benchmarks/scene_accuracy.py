@@ -19,11 +19,12 @@ from crackedge.benchmarks.data_sets import find_sets
 from crackedge.benchmarks.evaluation import evaluate, format_evaluation
 from crackedge.benchmarks.program import errors_in_a_line, write_figures
 from crackedge.edge_runtime.models.model import DEFAULT_MODEL, Model, open_model
-from crackedge.edge_runtime.scenes.scene import parse_scene
+from crackedge.edge_runtime.scenes.scene import SceneFlight, parse_scene
 
 SURFACES = ("concrete", "board-concrete", "asphalt", "brick", "plaster")
 SEEDS = tuple(range(101, 107))
-FRAMES = 4  # of each structure, far apart
+FRAMES = 4  # of each structure
+APART = 15  # frames; a faster flight would show as much with fewer, and its cracks would be lost in motion blur
 SIZE = "1280x720"
 
 
@@ -56,20 +57,24 @@ def measure(
         for surface in surfaces:
             progress(f"render {surface}")
             for seed in seeds:
-                _render(f"scene:{surface}?seed={seed}&frames={frames}&size={size}&speed=120", root / surface)
+                _save_frames(flight_over(surface, seed, frames=frames, size=size), root / surface)
         progress("evaluate")
         result = evaluate(model, find_sets(root), engine=engine)
     return {**result, "scenes": {"surfaces": [*surfaces], "seeds": [*seeds], "frames": frames, "size": size}}
 
 
-def _render(uri: str, folder: Path) -> None:
-    flight = parse_scene(uri)
+def flight_over(surface: str, seed: int, *, frames: int, size: str) -> SceneFlight:
+    """A flight of which every :data:`APART`-th frame is evaluated."""
+    return parse_scene(f"scene:{surface}?seed={seed}&frames={frames * APART}&size={size}")
+
+
+def _save_frames(flight: SceneFlight, folder: Path) -> None:
     for name in ("images", "masks"):
         (folder / name).mkdir(parents=True, exist_ok=True)
-    for frame in flight:
-        stem = f"{flight.name}-{frame.index:03}"
-        _save(folder / "images" / f"{stem}.png", cv2.cvtColor(frame.image, cv2.COLOR_RGB2BGR))
-        _save(folder / "masks" / f"{stem}.png", flight.truth(frame.index).mask)
+    for index in range(0, flight.frame_count, APART):
+        stem = f"{flight.name}-{index:03}"
+        _save(folder / "images" / f"{stem}.png", cv2.cvtColor(flight.frame(index).image, cv2.COLOR_RGB2BGR))
+        _save(folder / "masks" / f"{stem}.png", flight.truth(index).mask)
 
 
 def _save(path: Path, pixels: Any) -> None:
