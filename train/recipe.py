@@ -197,7 +197,26 @@ def load_recipe(name_or_path: str, **overrides: Any) -> Recipe:
     if recipe.teacher:
         recipe = dataclasses.replace(recipe, teacher=str(Path(recipe.teacher).absolute()))
     _validate(recipe, origin=str(path))
+    if recipe.teacher and not Path(recipe.teacher).is_file():
+        raise OptionError(f"{path}: teacher = {recipe.teacher!r}: no such file; expected the model.keras of a run")
     _refuse_idle(given.keys(), recipe, origin=str(path))
+    return recipe
+
+
+def recipe_from(values: Mapping[str, Any], *, origin: str) -> Recipe:
+    """A recipe from its values, as ``dataclasses.asdict`` gives them and JSON writes them.
+
+    Args:
+        values: of every key.
+        origin: where they stand, for messages.
+
+    Raises:
+        OptionError: an unknown key, or a value of the wrong type or out of range; names ``origin`` and key.
+    """
+    plain = {key: value for key, value in values.items() if key != "data"}
+    recipe: Recipe = _checked(Recipe, plain, origin=origin)
+    recipe = dataclasses.replace(recipe, data=_checked_uses(values.get("data", {}), origin=f"{origin}: data."))
+    _validate(recipe, origin=origin)
     return recipe
 
 
@@ -224,15 +243,19 @@ def _uses(data: object, path: Path) -> dict[str, SetUse]:
     if not isinstance(data, dict) or not all(isinstance(values, dict) for values in (data | shared).values()):
         raise OptionError(f"{path}: data: expected a table for each data set, [{prefix}NAME], or the name of a file")
     data = {name: shared.get(name, {}) | data.get(name, {}) for name in [*shared, *data]}
-    uses = {name: _checked(SetUse, values, origin=f"{path}: {prefix}{name}") for name, values in data.items()}
+    return _checked_uses(data, origin=f"{path}: {prefix}")
+
+
+def _checked_uses(data: Mapping[str, Mapping[str, Any]], *, origin: str) -> dict[str, SetUse]:
+    uses: dict[str, SetUse] = {name: _checked(SetUse, values, origin=origin + name) for name, values in data.items()}
     for name, use in uses.items():
-        _in_range(use, _USE_RANGES, origin=f"{path}: {prefix}{name}")
-        _check_photo(use.photo, origin=f"{path}: {prefix}{name}")
+        _in_range(use, _USE_RANGES, origin=origin + name)
+        _check_photo(use.photo, origin=origin + name)
         if not all(type(value) is int and 0 <= value < 255 for value in use.value_clear):
-            raise OptionError(f"{path}: {prefix}{name}: value_clear = {list(use.value_clear)}: expected 0 to 254 each")
+            raise OptionError(f"{origin}{name}: value_clear = {list(use.value_clear)}: expected 0 to 254 each")
         if use.gsd_mm and not _is_range(use.gsd_mm):
             raise OptionError(
-                f"{path}: {prefix}{name}: gsd_mm = {list(use.gsd_mm)}: expected the finest and the coarsest, "
+                f"{origin}{name}: gsd_mm = {list(use.gsd_mm)}: expected the finest and the coarsest, "
                 "millimetres per pixel, such as [0.2, 0.6]"
             )
     return uses
@@ -296,8 +319,6 @@ def _validate(recipe: Recipe, *, origin: str) -> None:
         raise OptionError(f"{origin}: head_epochs and epochs: expected one epoch at least")
     if recipe.synthetic + recipe.wide > 1:
         raise OptionError(f"{origin}: synthetic + wide = {recipe.synthetic + recipe.wide:g}: expected 1 at most")
-    if recipe.teacher and not Path(recipe.teacher).is_file():
-        raise OptionError(f"{origin}: teacher = {recipe.teacher!r}: no such file; expected the model.keras of a run")
     if recipe.augment == "flip" and recipe.canvas_px != TILE:
         raise OptionError(
             f"{origin}: canvas_px = {recipe.canvas_px}: augment = 'flip' shows single tiles, expected {TILE}"

@@ -17,9 +17,9 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from crackedge.edge_runtime.errors import DataError, OutputError
+from crackedge.edge_runtime.errors import DataError, OptionError, OutputError
 from crackedge.edge_runtime.output_file import replacing
-from crackedge.train.recipe import Recipe, SetUse
+from crackedge.train.recipe import Recipe, recipe_from
 
 if TYPE_CHECKING:  # its environment may still have to be prepared, by what a config.json says
     import keras
@@ -137,15 +137,14 @@ def recipe_of(config: Mapping[str, Any]) -> Recipe:
     """The recipe that stands in a ``config.json``.
 
     Raises:
-        DataError: it was written by a version with other keys.
+        DataError: it was written by a version with other keys, or by hand, with values that cannot be.
     """
     try:
-        values = dict(config["recipe"])
-        uses = {name: SetUse(**_with_tuples(use)) for name, use in values.pop("data").items()}
-        return Recipe(**_with_tuples(values), data=uses)
-    except (TypeError, KeyError) as error:
+        return recipe_from(config["recipe"], origin=CONFIG)
+    except (TypeError, AttributeError, KeyError, OptionError) as error:
+        reason = error if isinstance(error, OptionError) else f"{CONFIG}: no recipe ({error!r})"
         raise DataError(
-            f"{CONFIG}: not a recipe of this version ({error}); use the version of crackedge that began the run"
+            f"{reason}; use the version of crackedge that began the run, and leave the file alone"
         ) from error
 
 
@@ -173,7 +172,3 @@ def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, An
             yield from _flat(value, f"{prefix}{name}.")
         else:
             yield prefix + name, value
-
-
-def _with_tuples(values: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
