@@ -26,7 +26,7 @@ import keras
 
 from crackedge.cli import main
 from crackedge.edge_runtime.errors import DataError, OptionError, OutputError
-from crackedge.train import checkpoint
+from crackedge.train import charts, checkpoint
 from crackedge.train import fit as fit_module
 from crackedge.train.checkpoint import Checkpoint
 from crackedge.train.fit import fit, resume
@@ -62,6 +62,13 @@ def small_network(recipe: Recipe, *, weights: str | None) -> keras.Model:
 @pytest.fixture(autouse=True)
 def _small(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fit_module, "build_network", small_network)
+    monkeypatch.setattr(charts, "save", blank)
+
+
+def blank(file: Any, *_: Any, **__: Any) -> None:
+    """In place of the charts, half of a small run's time; `undisturbed` and the command draw them."""
+    if isinstance(file, Path):
+        file.touch()
 
 
 @pytest.fixture(scope="module")
@@ -83,11 +90,43 @@ def tiles(photographs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def undisturbed(tiles: Path, recipe: Recipe, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run; beside it, as `cut-STEP`, what a cut at some of its steps leaves: all that is on disk by then."""
     folder = tmp_path_factory.mktemp("runs") / "undisturbed"
+
+    def report(progress: Progress) -> None:
+        # The last step is shown once more with the line of its epoch, when the epoch is kept.
+        if progress.step in (2, 4, 8) or progress.epoch_line is not None:
+            shutil.copytree(folder, folder.with_name(f"cut-{progress.step}"))
+
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(fit_module, "build_network", small_network)
-        fit(tiles, folder, recipe)
+        fit(tiles, folder, recipe, report=report)
     return folder
+
+
+@pytest.fixture
+def cut_at(undisturbed: Path, tmp_path: Path) -> Callable[[int], Path]:
+    """``cut_at(step)``: a run folder of one's own that was cut off there; in the last step, with its epoch kept."""
+    return lambda step: shutil.copytree(undisturbed.with_name(f"cut-{step}"), tmp_path / "cut")
+
+
+@pytest.fixture(scope="module")
+def short_and_cut(tiles: Path, short: Recipe, tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run that fell over in its second epoch; the weights that it began with are gone."""
+    folder = tmp_path_factory.mktemp("short")
+    weights = Path(shutil.copy(tiny_model, folder / "first.tflite"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(fit_module, "build_network", small_network)
+        with pytest.raises(Crash):
+            fit(tiles, folder / "run", short, weights=weights, report=at_step(4, crash))
+    weights.unlink()
+    return folder / "run"
+
+
+@pytest.fixture
+def short_cut(short_and_cut: Path, tmp_path: Path) -> Path:
+    """The same, to work on."""
+    return shutil.copytree(short_and_cut, tmp_path / "run")
 
 
 def weights_of(folder: Path) -> list[npt.NDArray[np.float32]]:
@@ -122,11 +161,9 @@ def crash() -> None:
 
 @pytest.mark.parametrize("step", [2, 4])  # before there is a checkpoint, and between the phases
 def test_a_run_that_crashed_ends_as_one_that_did_not(
-    undisturbed: Path, tiles: Path, recipe: Recipe, tmp_path: Path, step: int
+    undisturbed: Path, cut_at: Callable[[int], Path], step: int
 ) -> None:
-    folder = tmp_path / "cut"
-    with pytest.raises(Crash):
-        fit(tiles, folder, recipe, report=at_step(step, crash))
+    folder = cut_at(step)
     steps: list[int] = []
     resume(folder, report=lambda progress: steps.append(progress.step))
     assert steps[0] == 3 * (step // 3) + 1
@@ -158,61 +195,53 @@ def test_so_does_one_on_jax(tiles: Path, tmp_path: Path) -> None:
 
 
 def run_on_jax(tiles: Path, folder: Path, kind: str, step: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    environment = {**os.environ, "KERAS_BACKEND": "jax", **environment}
+    compiled_once = {
+        "JAX_COMPILATION_CACHE_DIR": str(folder.parent / "compiled"),
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+        "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
+    }
+    environment = {**os.environ, "KERAS_BACKEND": "jax", **compiled_once, **environment}
     command = [sys.executable, __file__, str(tiles), str(folder), kind, step]
     return subprocess.run(command, check=False, capture_output=True, text=True, env=environment)
 
 
-def test_going_back_is_deleting_the_last_checkpoint(
-    undisturbed: Path, tiles: Path, recipe: Recipe, tmp_path: Path
-) -> None:
-    folder = tmp_path / "back"
-    with pytest.raises(Crash):
-        fit(tiles, folder, recipe, report=at_step(8, crash))
+def test_going_back_is_deleting_the_last_checkpoint(undisturbed: Path, cut_at: Callable[[int], Path]) -> None:
+    folder = cut_at(8)
     (folder / "checkpoints" / "epoch-0002.npz").unlink()
     resume(folder)
     assert [line["epoch"] for line in history_of(folder)] == [1, 2, 3]
     assert difference(folder, undisturbed) < 1e-4
 
 
-def test_a_run_that_crashed_after_its_last_epoch_is_finished(
-    undisturbed: Path, tiles: Path, recipe: Recipe, tmp_path: Path
+def test_a_run_that_crashed_after_its_last_epoch_is_finished(undisturbed: Path, cut_at: Callable[[int], Path]) -> None:
+    folder = cut_at(9)
+    assert not (folder / "metrics.json").exists()
+    assert resume(folder).epochs == 3
+    assert difference(folder, undisturbed) < 1e-4
+
+
+def test_the_weights_that_a_run_began_with_may_be_gone_and_its_photographs_moved(
+    tiles: Path, short_cut: Path, tmp_path: Path
 ) -> None:
-    def report(progress: Progress) -> None:
-        if progress.epoch_line is not None and progress.epoch_line["epoch"] == 3:
-            raise Crash
-
-    with pytest.raises(Crash):
-        fit(tiles, tmp_path / "run", recipe, report=report)
-    assert resume(tmp_path / "run").epochs == 3
-    assert difference(tmp_path / "run", undisturbed) < 1e-4
+    assert not Path(json.loads((short_cut / "config.json").read_text())["weights_from"]).exists()
+    with pytest.raises(DataError, match="no such folder"):
+        resume(short_cut, data_root=tmp_path / "elsewhere")
+    assert resume(short_cut, data_root=shutil.copytree(tiles, tmp_path / "data")).epochs == 2
 
 
-def test_the_weights_that_a_run_began_with_may_be_gone(
-    tiles: Path, short: Recipe, tiny_model: Path, tmp_path: Path
-) -> None:
-    weights = tmp_path / "first.tflite"
-    shutil.copy(tiny_model, weights)
-    with pytest.raises(Crash):
-        fit(tiles, tmp_path / "run", short, weights=weights, report=at_step(4, crash))
-    weights.unlink()
-    assert resume(tmp_path / "run").epochs == 2
-
-
-def test_only_the_last_checkpoints_are_kept(tiles: Path, tmp_path: Path) -> None:
-    long = load_recipe("nano", **{**SHORT, "steps_per_epoch": 1, "epochs": 5})
-    fit(tiles, tmp_path / "run", long)
-    kept = sorted(path.name for path in (tmp_path / "run" / "checkpoints").iterdir())
+def test_only_the_last_checkpoints_are_kept(tmp_path: Path) -> None:
+    (tmp_path / "checkpoints").mkdir()
+    for epochs in range(1, 6):
+        checkpoint.save(tmp_path, Checkpoint([{}] * epochs, [np.arange(9.0)], [], []))
+    kept = sorted(path.name for path in (tmp_path / "checkpoints").iterdir())
     assert kept == ["epoch-0003.npz", "epoch-0004.npz", "epoch-0005.npz"]
 
 
-def test_a_damaged_checkpoint_is_named(tiles: Path, short: Recipe, tmp_path: Path) -> None:
-    with pytest.raises(Crash):
-        fit(tiles, tmp_path / "run", short, report=at_step(4, crash))
-    path = tmp_path / "run" / "checkpoints" / "epoch-0001.npz"
+def test_a_damaged_checkpoint_is_named(short_cut: Path) -> None:
+    path = short_cut / "checkpoints" / "epoch-0001.npz"
     path.write_bytes(path.read_bytes()[:5000])
     with pytest.raises(DataError, match=r"epoch-0001\.npz.*delete it to go on from the one before"):
-        resume(tmp_path / "run")
+        resume(short_cut)
 
 
 def test_a_run_that_has_ended_is_not_resumed(undisturbed: Path, crackedge: Crackedge) -> None:
@@ -232,18 +261,14 @@ def test_what_is_no_run_is_not_resumed(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("number", "words"), [(5, "tiles: 12 photographs, now 11"), (6, "tiles: 12 photographs of")])
-def test_changed_data_are_refused(tiles: Path, short: Recipe, tmp_path: Path, number: int, words: str) -> None:
-    root, folder = tmp_path / "data", tmp_path / "run"
-    shutil.copytree(tiles, root)
-    with pytest.raises(Crash):
-        fit(root, folder, short, report=at_step(4, crash))
+def test_changed_data_are_refused(tiles: Path, short_cut: Path, tmp_path: Path, number: int, words: str) -> None:
+    root = shutil.copytree(tiles, tmp_path / "data")
     first = root / "tiles" / "train" / "crack" / "0.png"
     first.unlink() if number == 5 else first.rename(first.with_name("renamed.png"))
+    before = {path: path.stat().st_mtime_ns for path in short_cut.rglob("*")}
     with pytest.raises(DataError, match=words):
-        resume(folder)
-    with pytest.raises(DataError, match="no such folder"):
-        resume(folder, data_root=tmp_path / "elsewhere")
-    resume(folder, data_root=tiles)
+        resume(short_cut, data_root=root)
+    assert {path: path.stat().st_mtime_ns for path in short_cut.rglob("*")} == before
 
 
 def test_photographs_that_vanish_are_passed_over_and_named(tiles: Path, short: Recipe, tmp_path: Path) -> None:
@@ -291,14 +316,14 @@ def small_disk() -> Iterator[Callable[[], None]]:
 
 
 def test_a_full_disk_ends_the_run_with_the_last_epoch_kept(
-    undisturbed: Path, tiles: Path, recipe: Recipe, tmp_path: Path, small_disk: Callable[[], None]
+    undisturbed: Path, cut_at: Callable[[int], Path], small_disk: Callable[[], None]
 ) -> None:
-    folder = tmp_path / "run"
+    folder = cut_at(4)
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     with pytest.raises(
         OutputError, match=r"model\.keras: cannot be written.*1 of 3 epochs are kept.*--resume"
     ) as caught:
-        fit(tiles, folder, recipe, report=at_step(5, small_disk))
+        resume(folder, report=at_step(5, small_disk))
     assert "\n" not in str(caught.value)
     assert not list(folder.rglob("*.part*"))
     assert len(history_of(folder)) == 1
@@ -421,7 +446,9 @@ def test_tensorboard_gets_every_number(undisturbed: Path, tmp_path: Path) -> Non
 @pytest.mark.slow
 def test_a_signal_ends_a_run_and_the_command_that_it_names_finishes_it(tiles: Path, tmp_path: Path) -> None:
     folder, recipe_file = tmp_path / "run", tmp_path / "mine.toml"
-    recipe_file.write_text("\n".join(f"{key} = {value}" for key, value in {**SHORT, "steps_per_epoch": 60}.items()))
+    recipe_file.write_text(
+        "\n".join(f"{key} = {value}" for key, value in {**SHORT, "batch": 1, "steps_per_epoch": 60}.items())
+    )
     arguments = ["--data-root", tiles, "--recipe", recipe_file, "--weights", "none", "-o", folder]
     command = [sys.executable, __file__, "train", *map(str, arguments)]
     environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
@@ -444,6 +471,7 @@ if __name__ == "__main__":
     pytest.MonkeyPatch().setattr(fit_module, "build_network", small_network)
     if sys.argv[1] == "train":
         main()
+    charts.save = blank
     data, run, kind, step = sys.argv[1:]
     if step == "resume":
         resume(Path(run))
