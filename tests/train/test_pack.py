@@ -249,6 +249,7 @@ def test_what_is_unpacked_goes_when_training_fails(corpus: Corpus, tmp_path: Pat
     assert list(scratch.iterdir()) == []
 
 
+@pytest.mark.usefixtures("mean_of_cells")
 def test_the_command_writes_a_pack_and_trains_from_it(photographs: Path, tmp_path: Path, crackedge: Crackedge) -> None:
     root, file, run = tmp_path / "data", tmp_path / "data.zip", tmp_path / "run"
     shutil.copytree(photographs / "tiles", root / "tiles")
@@ -274,6 +275,7 @@ def test_the_command_writes_a_pack_and_trains_from_it(photographs: Path, tmp_pat
     assert len(notes) == 1
 
 
+@pytest.mark.usefixtures("mean_of_cells")
 def test_a_run_goes_on_with_its_pack_and_the_leak_that_it_was_allowed(
     photographs: Path, tmp_path: Path, scratch: Path
 ) -> None:
