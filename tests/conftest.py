@@ -5,6 +5,7 @@ All see darkness: the logit of a black cell is +6, of a white one -6, and linear
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import types
@@ -392,12 +393,21 @@ def photographs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def trained_run(photographs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run folder of two tiny epochs, made by the command that people type."""
+    """A run folder of two tiny epochs, made by the command that people type.
+
+    It takes a minute, so it is made once for all workers of pytest-xdist: the first one makes it, the others wait.
+    """
     pytest.importorskip("tensorflow", reason="the workstation's packages are not installed")
-    folder = tmp_path_factory.mktemp("runs") / "tiny"
-    arguments = f"train --data-root {photographs} --recipe nano --weights none -o {folder} --head-epochs 1 --epochs 1"
-    done = run_crackedge(*arguments.split(), "--steps-per-epoch", "2", "--batch", "2")
-    assert done.returncode == 0, done.stderr
+    fcntl = pytest.importorskip("fcntl", reason="files cannot be locked here")
+    root = tmp_path_factory.getbasetemp()
+    root = root.parent if "PYTEST_XDIST_WORKER" in os.environ else root
+    folder = root / "trained_run"
+    with (root / "trained_run.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (folder / "metrics.json").exists():  # the last that a run writes
+            whole = "--recipe nano --weights none --head-epochs 1 --epochs 1 --steps-per-epoch 2 --batch 2"
+            done = run_crackedge("train", "--data-root", str(photographs), "-o", str(folder), *whole.split())
+            assert done.returncode == 0, done.stderr
     return folder
 
 
