@@ -17,11 +17,13 @@ from crackedge.edge_runtime.errors import CrackedgeError, DataError
 from crackedge.train import checkpoint, run_folder
 from crackedge.train.batches import CanvasBatches
 from crackedge.train.checkpoint import Arrays
+from crackedge.train.normalisation import take_statistics
 from crackedge.train.phases import best_epoch, is_over, phases
 from crackedge.train.recipe import Recipe
 from crackedge.train.validation import TrainingError, figures, validate
 
 _EPOCH_PHOTOGRAPHS = 200  # of each validation set, after each epoch; all of them at the end
+_STATISTICS_CANVASES = 128  # that normalisation takes its statistics from, after each epoch
 
 
 class TrainingStopped(CrackedgeError):  # noqa: N818  nothing went wrong
@@ -118,6 +120,7 @@ class Watch(keras.callbacks.Callback):  # type: ignore[misc]
 
     def _keep(self, loss: float, trained_s: float) -> None:
         with self._averaged():
+            take_statistics(self.trained, self._first_batches())
             if self.handed_over is not self.trained:
                 self.handed_over.set_weights(self.trained.get_weights())
             scores = validate(self.handed_over, self.held_out, most_photographs=_EPOCH_PHOTOGRAPHS)
@@ -133,6 +136,17 @@ class Watch(keras.callbacks.Callback):  # type: ignore[misc]
         run_folder.log_tensorboard(self.folder, line)
         self.report(self._progress(loss, line))
         self.model.stop_training = is_over(self.phase, self.history, self.recipe)
+
+    def _first_batches(self) -> Iterator[Any]:
+        """Pixels of the first batches of the epoch that has just ended: the same ones after a cut."""
+        assert self.batches is not None
+        recipe = self.recipe
+        first = (len(self.history) - self.batches.epoch) * recipe.steps_per_epoch
+        for index in range(min(recipe.steps_per_epoch, -(-_STATISTICS_CANVASES // recipe.batch))):
+            pixels, _ = self.batches[first + index]
+            if self.batches.failure:
+                raise self.batches.failure
+            yield pixels
 
     def _line(self, loss: float, trained_s: float, val: dict[str, dict[str, Any]]) -> dict[str, Any]:
         # Sets that are not trained on are there to be told how general the network is; they must not choose the epoch.

@@ -28,8 +28,11 @@ from crackedge.cli import main
 from crackedge.edge_runtime.errors import DataError, OptionError, OutputError
 from crackedge.train import charts, checkpoint
 from crackedge.train import fit as fit_module
+from crackedge.train.batches import CanvasBatches
 from crackedge.train.checkpoint import Checkpoint
+from crackedge.train.corpus import gather
 from crackedge.train.fit import fit, resume
+from crackedge.train.normalisation import take_statistics
 from crackedge.train.phases import Phase, best_epoch, is_over
 from crackedge.train.recipe import Recipe, SetUse, load_recipe
 from crackedge.train.run_folder import log_tensorboard
@@ -157,6 +160,18 @@ def at_step(step: int, action: Callable[[], None]) -> Callable[[Progress], None]
 
 def crash() -> None:
     raise Crash
+
+
+def test_what_is_kept_has_the_statistics_of_its_weights(undisturbed: Path, tiles: Path, recipe: Recipe) -> None:
+    """And not moving averages that, after nine steps, are still nine tenths of what they began with."""
+    network = keras.models.load_model(undisturbed / "model.keras", compile=False)
+    norm = network.get_layer("backbone").layers[2]
+    kept = [np.asarray(norm.moving_mean), np.asarray(norm.moving_variance)]
+    batches = CanvasBatches(gather(tiles, recipe), recipe, epoch=2)
+    take_statistics(network, [batches[index][0] for index in range(3)])  # those of the last epoch
+    assert np.asarray(norm.moving_mean) == pytest.approx(kept[0], rel=1e-3, abs=1e-6)
+    assert np.asarray(norm.moving_variance) == pytest.approx(kept[1], rel=1e-3)
+    assert kept[1].max() < 0.5  # it began as 1
 
 
 @pytest.mark.parametrize("step", [2, 4])  # before there is a checkpoint, and between the phases
