@@ -111,11 +111,16 @@ def test_a_folder_that_is_removed_meanwhile(scan: Any, tmp_path: Path) -> None:
     folder = tmp_path / "stick"
     folder.mkdir()
 
+    video = folder / "v.mp4"
+
     def remove(progress: Any) -> None:
+        deadline_s = time.monotonic() + 10
+        while progress.frames == 1 and not video.exists() and time.monotonic() < deadline_s:
+            time.sleep(0.01)  # its own thread makes it, with the first picture
         for file in folder.iterdir():
             file.unlink()
 
-    texts = [f"jsonl:{folder / 'r.jsonl'}", f"csv:{folder / 'c.csv'}", f"video:{folder / 'v.mp4'}"]
+    texts = [f"jsonl:{folder / 'r.jsonl'}", f"csv:{folder / 'c.csv'}", f"video:{video}"]
     summary, _ = scan([*texts, f"jsonl:{tmp_path / 'r.jsonl'}"], on_progress=remove)
     assert summary.frames == 60
     assert sorted(lost(summary)) == ["c.csv", "r.jsonl", "v.mp4"]
