@@ -84,20 +84,21 @@ def targets(view: View) -> npt.NDArray[np.float32]:
 
 
 def _window_targets(label: Label) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
-    """Truth and weight of every window at stride 32, by the rule of evaluation; weight 0 where nothing is known."""
+    """Truth and weight of every window at stride 32; weight 0 where nothing is known.
+
+    By the rule of evaluation, which leaves out what has a crack at its edge alone; with much of one it is a crack here.
+    """
     crack = cv2.integral((label == CRACK).astype(np.uint8))
     anything = _cell_sums((label != CLEAR).astype(np.uint8))
     clear = window_means(anything) == 0
     rows, columns = clear.shape
     top, left = np.arange(rows)[:, None] * CELL, np.arange(columns)[None] * CELL
-    low, high = MARGIN, TILE - MARGIN
-    inside = (
-        crack[top + high, left + high]
-        - crack[top + low, left + high]
-        - crack[top + high, left + low]
-        + crack[top + low, left + low]
-    )
-    cracked = inside >= CRACK_PIXELS
+
+    def pixels(low: int, high: int) -> npt.NDArray[np.int32]:
+        ends = crack[top + high, left + high] - crack[top + low, left + high]
+        return np.asarray(ends - crack[top + high, left + low] + crack[top + low, left + low])
+
+    cracked = (pixels(MARGIN, TILE - MARGIN) >= CRACK_PIXELS) | (pixels(0, TILE) >= TILE_CRACK_PX)
     return cracked.astype(np.float32), (cracked | clear).astype(np.float32)
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from crackedge.benchmarks.data_sets import CRACK as TRUE_CRACK
 from crackedge.benchmarks.data_sets import mask_windows
-from crackedge.train.canvas import CLEAR, CRACK, UNKNOWN, View, heal, mosaic, targets, transplant
+from crackedge.train.canvas import CLEAR, CRACK, TILE_CRACK_PX, UNKNOWN, View, heal, mosaic, targets, transplant
 
 
 def _view(value: int, *, weak: bool = False, smoothing: float = 0.0, size: int = 224) -> View:
@@ -20,7 +20,7 @@ def _line(size: int, row: int, thick: int = 4) -> npt.NDArray[np.uint8]:
     return label
 
 
-def test_windows_of_a_canvas_are_labelled_as_evaluation_labels_them() -> None:
+def test_windows_of_a_canvas_that_evaluation_labels_have_its_labels() -> None:
     rng = np.random.default_rng(5)
     label = np.zeros((448, 448), np.uint8)
     for _ in range(6):
@@ -31,9 +31,20 @@ def test_windows_of_a_canvas_are_labelled_as_evaluation_labels_them() -> None:
     for y in (0, 128):
         for x in (0, 128):
             target, weight = truth[y // 32, x // 32, :2]
-            assert (weight > 0) == ((y, x) in by_evaluation)
-            if weight > 0:
+            if (y, x) in by_evaluation:
+                assert weight > 0
                 assert bool(target) == by_evaluation[y, x]
+            else:  # the crack is at the window's edge: plain there, or nothing to learn from
+                plain = np.count_nonzero(label[y : y + 224, x : x + 224]) >= TILE_CRACK_PX
+                assert (target, weight > 0) == (plain, plain)
+
+
+@pytest.mark.parametrize(("width", "known"), [(20, True), (9, False)])
+def test_a_plain_crack_in_a_windows_corner_is_one(width: int, known: bool) -> None:
+    label = np.zeros((224, 224), np.uint8)
+    label[-20:, -width:] = CRACK
+    target, weight = targets(View(np.zeros((224, 224, 3), np.uint8), label))[0, 0, :2]
+    assert (target, weight) == (known, known)
 
 
 def test_cells_with_crack_pixels_are_cracked_and_those_beside_are_not_judged() -> None:
