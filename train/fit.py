@@ -102,7 +102,8 @@ def fit(
     Raises:
         DataError: the data are not fit for training, or vanish under it; or the ``config.json`` beside the weights or
             the teacher cannot be read.
-        OptionError: the weights are not the backbone's, or the batch cannot be shared by the devices.
+        OptionError: the weights are not the backbone's, or the batch cannot be shared by the devices or is more than
+            their memory holds.
         OutputError: the run folder cannot be used, or the disk is full.
         TrainingError: the loss is not a number; the last epoch's network is kept.
         TrainingStopped: ``stop`` said so.
@@ -261,11 +262,23 @@ def _train_phase(
             verbose=0,
             callbacks=[watch],
         )
+    except Exception as error:
+        if not _is_out_of_memory(error):
+            raise
+        watch.failure = OptionError(
+            f"batch = {recipe.batch}: more than the memory of this device holds; give a smaller --batch and another -o"
+        )
     finally:
         batches.close()
     if watch.failure:
         gc.collect()  # the iterator over the batches, see Watch
         raise watch.failure
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    """Whether it is how TensorFlow, JAX or torch say that a device has no memory left; each has a type of its own."""
+    said = f"{type(error).__name__}: {error}"
+    return any(sign in said for sign in ("ResourceExhausted", "RESOURCE_EXHAUSTED", "OutOfMemory"))
 
 
 def _build_loss(model: keras.Model, batches: CanvasBatches) -> None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 
 @pytest.fixture
-def mean_of_cells(monkeypatch: pytest.MonkeyPatch) -> None:
+def mean_of_cells(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
     """Whatever a recipe asks for, `fit` and `resume` train a head on the mean colour of each cell, and no backbone."""
     keras = pytest.importorskip("keras", reason="the workstation's packages are not installed")
     from crackedge.train import fit
@@ -22,3 +23,4 @@ def mean_of_cells(monkeypatch: pytest.MonkeyPatch) -> None:
         return keras.Model(pixels, logits, name=recipe.name)
 
     monkeypatch.setattr(fit, "build_network", build)
+    return build

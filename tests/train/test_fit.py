@@ -6,6 +6,7 @@ import shutil
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,11 +16,12 @@ pytest.importorskip("keras", reason="the workstation's packages are not installe
 import keras
 
 from crackedge.edge_runtime.errors import DataError, OptionError, OutputError
+from crackedge.train import fit as fit_module
 from crackedge.train.batches import CanvasBatches, draw_canvas
 from crackedge.train.corpus import gather
 from crackedge.train.fit import fit
 from crackedge.train.network import MapLoss, build_network, window_means
-from crackedge.train.recipe import load_recipe
+from crackedge.train.recipe import Recipe, load_recipe
 
 Crackedge = Callable[..., "subprocess.CompletedProcess[str]"]
 
@@ -123,3 +125,23 @@ def test_training_goes_on_from_an_earlier_run(trained_run: Path, tmp_path: Path)
     (tmp_path / "broken.keras").write_bytes(b"no archive")
     with pytest.raises(OptionError, match=r"broken\.keras"):
         build_network(load_recipe("nano"), weights=tmp_path / "broken.keras")
+
+
+class Greedy(keras.layers.Layer):  # type: ignore[misc]
+    """Takes more memory than any device has."""
+
+    def call(self, logits: Any) -> Any:
+        return logits + keras.ops.max(keras.ops.broadcast_to(keras.ops.sum(logits)[None], (1 << 45,)))
+
+
+def test_a_batch_that_memory_does_not_hold_ends_in_one_line(
+    photographs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mean_of_cells: Callable[..., keras.Model]
+) -> None:
+    def greedy(recipe: Recipe, *, weights: str | None) -> keras.Model:
+        network = mean_of_cells(recipe, weights=weights)
+        return keras.Model(network.input, Greedy()(network.output), name=network.name)
+
+    monkeypatch.setattr(fit_module, "build_network", greedy)
+    recipe = load_recipe("nano", epochs=1, head_epochs=0, steps_per_epoch=1, batch=2)
+    with pytest.raises(OptionError, match=r"^batch = 2: more than the memory of this device holds; give a smaller"):
+        fit(photographs, tmp_path / "run", recipe)

@@ -169,6 +169,13 @@ def test_a_file_that_exists_is_left_alone(corpus: Corpus, tmp_path: Path) -> Non
     assert (tmp_path / "p.zip").read_bytes() == b"mine"
 
 
+def test_a_file_that_exists_is_named_before_photographs_are_compared(tmp_path: Path, crackedge: Crackedge) -> None:
+    (tmp_path / "p.zip").write_bytes(b"mine")
+    done = crackedge("train", "--data-root", tmp_path / "nothing", "--pack", tmp_path / "p.zip")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == f"crackedge: {tmp_path / 'p.zip'}: exists already; give another --pack\n"
+
+
 def test_a_full_disk_leaves_nothing_half_written(
     corpus: Corpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -167,10 +167,12 @@ def train(
 
 def _pack(data_root: Path, file: Path, *, recipe: str, most_mb: float, allow_leak: bool) -> None:
     """Write a recipe's photographs as one file, and say what is in it and what is not."""
+    from crackedge.edge_runtime.output_file import require_free
     from crackedge.train.corpus import gather
     from crackedge.train.pack import opened, write_pack
     from crackedge.train.recipe import load_recipe
 
+    require_free(file, option="--pack", overwrite=None)  # the search for copies takes minutes
     with StatusLine() as line, opened(data_root) as root:
         corpus = gather(
             root,
