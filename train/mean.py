@@ -1,41 +1,50 @@
-"""The mean of several runs' networks, which often holds better than each of them on what none was trained on.
+"""The mean of several networks' weights, which often holds better than each of them on what none was trained on.
 
-It takes runs that went on from one another, or that began with the same weights: Wortsman et al., Model soups, ICML
-2022, and Robust fine-tuning of zero-shot models, CVPR 2022.
+It takes runs that went on from one another, or that began with the same weights; and beside runs the ``.tflite`` file
+that they went on from: Wortsman et al., Model soups, ICML 2022, and Robust fine-tuning of zero-shot models, CVPR 2022.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
 
 from crackedge.edge_runtime.errors import OptionError
+from crackedge.edge_runtime.models.model import find_model, shipped_models
 from crackedge.train import run_folder
-from crackedge.train.lineage import lineage_of_mean
-from crackedge.train.network import read_network
+from crackedge.train.lineage import lineage, lineage_of_mean
+from crackedge.train.network import build_network, read_network
 
 
-def average(runs: Sequence[Path], folder: Path) -> Path:
-    """Leave the mean of some runs' weights in a run folder, to be exported or trained on from.
+def average(sources: Sequence[Path], folder: Path) -> Path:
+    """Leave the mean of some networks' weights in a run folder, to be exported or trained on from.
 
     Args:
-        runs: their folders; recipe, sets and held-out photographs of the mean are those of the last.
+        sources: folders of runs, one at least; and ``.tflite`` files or names of shipped models that all those runs
+            went on from. Recipe, sets and held-out photographs of the mean are those of the last run.
         folder: new or empty.
 
     Raises:
         DataError: one is not the folder of a run.
-        OptionError: fewer than two, or networks that are not alike.
+        ModelError: a ``.tflite`` file is damaged.
+        OptionError: fewer than two, no run among them, a file that a run did not go on from, or networks that are not
+            alike.
         OutputError: the folder cannot be used.
     """
-    if len(runs) < 2:
-        raise OptionError(f"{len(runs)} run to average: expected two or more")
+    if len(sources) < 2:
+        raise OptionError(f"{len(sources)} run to average: expected two or more")
     run_folder.require_free(folder)
-    configs = [run_folder.read_config(run) for run in runs]
-    files = [run / run_folder.MODEL for run in runs]
-    networks = [read_network(file, role="run") for file in files]
+    found = [find_model(str(one)) if str(one) in shipped_models() else one for one in sources]
+    runs = {one: run_folder.read_config(one) for one in found if one.suffix != ".tflite"}
+    if not runs:
+        raise OptionError(f"{found[-1]}: expected a run too that went on from it, a folder that `crackedge train` made")
+    *_, last = runs.values()
+    files = [one / run_folder.MODEL if one in runs else one for one in found]
+    networks = [read_network(file, role="run") if file.suffix == ".keras" else _behind(file, runs) for file in files]
     for file, network in zip(files, networks, strict=True):
         if _form(network) != _form(networks[-1]):
             raise OptionError(
@@ -46,11 +55,25 @@ def average(runs: Sequence[Path], folder: Path) -> Path:
     networks[-1].set_weights([np.mean(same, axis=0) for same in together])
     # Without where its data are and what it began with: this is no run that could be resumed.
     of_a_run = ("data_root", "weights_from", "weights_sha256", "training")
-    config = {key: value for key, value in configs[-1].items() if key not in of_a_run}
+    config = {key: value for key, value in last.items() if key not in of_a_run}
     run_folder.create(folder)
     run_folder.write_model(folder, networks[-1])
     run_folder.write_config(folder, {**config, "lineage": lineage_of_mean(files, sets=config["sets"])})
     return folder
+
+
+def _behind(file: Path, runs: Mapping[Path, Mapping[str, Any]]) -> keras.Model:
+    """The network of a ``.tflite`` file, in the very form in which the runs that went on from it have it."""
+    beginning = lineage(str(file), "").models[0]
+    for run, config in runs.items():
+        before = config.get("lineage", {}).get("models", ())
+        if beginning["sha256"] not in [one.get("sha256") for one in before if one.get("role") == "weights"]:
+            raise OptionError(
+                f"{file}: {run} did not go on from it (--weights {file}); weights that have not grown from the same "
+                "ones cannot be averaged"
+            )
+    *_, config = runs.values()
+    return build_network(run_folder.recipe_of(config), weights=file)
 
 
 def _form(network: keras.Model) -> tuple[str, list[tuple[int, ...]]]:

@@ -16,10 +16,13 @@ import keras
 
 from crackedge.cli import main
 from crackedge.edge_runtime.errors import DataError, OptionError, OutputError
+from crackedge.edge_runtime.models.model import find_model
 from crackedge.train import run_folder
 from crackedge.train.fit import resume
+from crackedge.train.lineage import lineage
 from crackedge.train.mean import average
-from crackedge.train.recipe import Recipe
+from crackedge.train.network import build_network
+from crackedge.train.recipe import Recipe, load_recipe
 
 Write = Callable[..., Path]
 
@@ -68,6 +71,31 @@ def test_networks_that_are_not_alike_are_refused(run: Write, tmp_path: Path, oth
     assert not (tmp_path / "mean").exists()
 
 
+def test_a_run_and_the_shipped_model_that_it_went_on_from(tmp_path: Path) -> None:
+    recipe, file = load_recipe("nano-second"), find_model("nano")
+    network = build_network(recipe, weights=file)
+    kernel, bias = network.layers[-1].get_weights()
+    network.layers[-1].set_weights([kernel, bias + 1])
+    run = run_folder.create(tmp_path / "site")
+    run_folder.write_model(run, network)
+    sets = [{"name": "site", "photographs": 3, "licence": "CC0", "source": "here"}]
+    told = {"recipe": recipe, "sets": sets, "weights": file.name, "lineage": lineage(str(file), "")}
+    run_folder.write_config(run, told)
+    folder = average([Path("nano"), run], tmp_path / "mean")
+    mean = keras.models.load_model(folder / run_folder.MODEL)
+    assert mean.layers[-1].get_weights()[1] == pytest.approx(bias + 0.5)
+    for weight, same in zip(mean.get_weights()[:-1], network.get_weights()[:-1], strict=True):
+        assert weight == pytest.approx(same, abs=1e-6)
+    config = json.loads((folder / run_folder.CONFIG).read_text(encoding="utf-8"))
+    models = [(one["role"], one["name"]) for one in config["lineage"]["models"] if "of" not in one]
+    assert models == [("averaged", "nano"), ("averaged", "nano-second")]
+    run_folder.write_config(run, {**told, "lineage": lineage(str(find_model("base")), "")})
+    with pytest.raises(OptionError, match=r"nano\.tflite: .*site did not go on from it"):
+        average([Path("nano"), run], tmp_path / "other")
+    with pytest.raises(OptionError, match=r"base\.tflite: expected a run too that went on from it"):
+        average([Path("nano"), Path("base")], tmp_path / "other")
+
+
 def test_what_cannot_be_averaged_is_named(run: Write, tmp_path: Path) -> None:
     first = run("first", 1.0)
     with pytest.raises(OptionError, match="1 run to average"):
@@ -86,7 +114,7 @@ def test_the_command_averages_and_says_what_comes_next(
     assert f"crackedge export {mean}" in capsys.readouterr().out
     for wrong in (["--average", first, "-o", mean], ["--average", first, "--average", second]):
         assert _exit_code(monkeypatch, *wrong) == 2
-        assert "two runs or more, and -o" in capsys.readouterr().err
+        assert "--average, twice or more, takes runs" in capsys.readouterr().err
     assert _exit_code(monkeypatch, "--average", first, "--average", second, "-o", mean, "--epochs", "3") == 2
     assert "leave out --epochs" in capsys.readouterr().err
 

@@ -45,7 +45,8 @@ if TYPE_CHECKING:
     metavar="RUN_FOLDER",
     multiple=True,
     type=click.Path(path_type=Path),
-    help="Train nothing: leave the mean of this run's weights and others' in --output. Twice or more.",
+    help="Train nothing: leave the mean of this run's weights and others' in --output. Twice or more; also a .tflite "
+    "file, or a shipped model's name, that the runs went on from.",
 )
 @click.option("--recipe", default="nano", show_default=True, help="Name of a shipped recipe, or a TOML file.")
 @click.option(
@@ -83,10 +84,10 @@ def train(
     crackedge train --data-root site/ --weights nano --head-epochs 0 --learning-rate 1e-4 --epochs 4
     crackedge train --resume runs/mine
     crackedge train --data-root photos/ --pack photos.zip
-    crackedge train --average runs/first --average runs/mine -o runs/mean
+    crackedge train --average nano --average runs/site -o runs/mean
 
     --resume goes on after a crash, a full disk, Ctrl-C. A pack is for a machine that cannot see the folders: there,
-    --data-root photos.zip. The mean of a run and of the one that it went on from often holds better on other surfaces.
+    --data-root photos.zip. The mean of a run and of what it went on from often holds better on other surfaces.
 
     Each data set has train/ and val/ with crack/ and no_crack/, or images/ with masks/ or boxes/. Where no set
     has val/, the last fifth of each is held out. Copies of held-out photographs are left out of training.
@@ -98,7 +99,7 @@ def train(
     elif average:
         _refuse_beside("average", "output", why="trains nothing")
         if len(average) < 2 or output is None:
-            raise click.UsageError("--average takes two runs or more, and -o for their mean")
+            raise click.UsageError("--average, twice or more, takes runs or what they went on from; and -o their mean")
     elif data_root is None:
         raise click.UsageError("no photographs: give --data-root, or --resume a run")
     elif pack is None and _is_given("pack_mb"):
@@ -112,7 +113,8 @@ def train(
 
         made = shlex.quote(str(write_mean(average, output)))
         click.echo(
-            f"{output}: the mean of {len(average)} runs. Next: crackedge export {made} --data-root DATA -o mean.tflite"
+            f"{output}: the mean of {len(average)} networks. "
+            f"Next: crackedge export {made} --data-root DATA -o mean.tflite"
         )
         return 0
     if pack is not None:
