@@ -13,7 +13,6 @@ import csv
 import dataclasses
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -90,14 +89,12 @@ def write_history(folder: Path, history: Sequence[Mapping[str, Any]]) -> None:
 
 
 def log_tensorboard(folder: Path, line: Mapping[str, Any]) -> None:
-    """Add an epoch's numbers to the event files in ``tensorboard/``, where the ``tensorboard`` package is installed.
+    """Add an epoch's numbers to the event files in ``tensorboard/``.
 
     Raises:
         OutputError: they cannot be written.
     """
-    if find_spec("tensorboard") is None:
-        return
-    from tensorboard.summary import Writer
+    from tensorboard.summary import Writer  # it takes a while, and most of what is here does not need it
 
     try:
         writer = Writer(str(folder / TENSORBOARD))

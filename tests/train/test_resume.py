@@ -23,6 +23,7 @@ import pytest
 pytest.importorskip("keras", reason="the workstation's packages are not installed")
 
 import keras
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from crackedge.cli import main
 from crackedge.edge_runtime.errors import DataError, OptionError, OutputError
@@ -35,7 +36,6 @@ from crackedge.train.fit import fit, resume
 from crackedge.train.normalisation import take_statistics
 from crackedge.train.phases import Phase, best_epoch, is_over
 from crackedge.train.recipe import Recipe, SetUse, load_recipe
-from crackedge.train.run_folder import log_tensorboard
 from crackedge.train.validation import TrainingError
 from crackedge.train.watch import Progress, TrainingStopped
 
@@ -447,14 +447,10 @@ def test_the_history_is_a_table_too(undisturbed: Path) -> None:
     assert header.startswith("epoch,phase,loss,val_loss,learning_rate,seconds,canvases_s,wall_s,val.tiles.")
     assert "val.tiles.auc" in header.split(",")
     assert [row.split(",")[:2] for row in rows] == [["1", "head"], ["2", "whole"], ["3", "whole"]]
-    assert (undisturbed / "tensorboard").is_dir() == (find_spec("tensorboard") is not None)
 
 
-def test_tensorboard_gets_every_number(undisturbed: Path, tmp_path: Path) -> None:
-    accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
-    for line in history_of(undisturbed):
-        log_tensorboard(tmp_path, line)
-    events = accumulator.EventAccumulator(str(tmp_path / "tensorboard")).Reload()
+def test_tensorboard_gets_every_number(undisturbed: Path) -> None:
+    events = EventAccumulator(str(undisturbed / "tensorboard")).Reload()
     assert {"loss", "val_loss", "learning_rate", "val/tiles/auc"} <= set(events.Tags()["tensors"])
 
 
