@@ -55,13 +55,14 @@ def lineage_of_mean(files: Iterable[Path], *, sets: Iterable[Mapping[str, Any]] 
     """What the mean of several runs' networks learnt before: they, and what came before them.
 
     Args:
-        files: their ``model.keras``.
+        files: their ``model.keras``, or ``.tflite`` files.
         sets: as of :func:`lineage`.
 
     Raises:
         DataError: the ``config.json`` beside one cannot be read.
+        ModelError: a ``.tflite`` file is damaged.
     """
-    return _told([_of_run(file, "averaged") for file in files], sets)
+    return _told([_of_file(file, "averaged") for file in files], sets)
 
 
 def _told(found: Iterable[Lineage], sets: Iterable[Mapping[str, Any]]) -> Lineage:

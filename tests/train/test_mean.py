@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -72,7 +73,7 @@ def test_networks_that_are_not_alike_are_refused(run: Write, tmp_path: Path, oth
 
 
 def test_a_run_and_the_shipped_model_that_it_went_on_from(tmp_path: Path) -> None:
-    recipe, file = load_recipe("nano-second"), find_model("nano")
+    recipe, file = load_recipe("nano-second"), Path(shutil.copy(find_model("nano"), tmp_path / "mine.tflite"))
     network = build_network(recipe, weights=file)
     kernel, bias = network.layers[-1].get_weights()
     network.layers[-1].set_weights([kernel, bias + 1])
@@ -81,14 +82,14 @@ def test_a_run_and_the_shipped_model_that_it_went_on_from(tmp_path: Path) -> Non
     sets = [{"name": "site", "photographs": 3, "licence": "CC0", "source": "here"}]
     told = {"recipe": recipe, "sets": sets, "weights": file.name, "lineage": lineage(str(file), "")}
     run_folder.write_config(run, told)
-    folder = average([Path("nano"), run], tmp_path / "mean")
+    folder = average([file, run], tmp_path / "mean")
     mean = keras.models.load_model(folder / run_folder.MODEL)
     assert mean.layers[-1].get_weights()[1] == pytest.approx(bias + 0.5)
     for weight, same in zip(mean.get_weights()[:-1], network.get_weights()[:-1], strict=True):
         assert weight == pytest.approx(same, abs=1e-6)
     config = json.loads((folder / run_folder.CONFIG).read_text(encoding="utf-8"))
     models = [(one["role"], one["name"]) for one in config["lineage"]["models"] if "of" not in one]
-    assert models == [("averaged", "nano"), ("averaged", "nano-second")]
+    assert models == [("averaged", "nano"), ("averaged", "nano-second")], "by their cards, not by their files"
     run_folder.write_config(run, {**told, "lineage": lineage(str(find_model("base")), "")})
     with pytest.raises(OptionError, match=r"nano\.tflite: .*site did not go on from it"):
         average([Path("nano"), run], tmp_path / "other")
