@@ -42,9 +42,11 @@ def average(sources: Sequence[Path], folder: Path) -> Path:
     runs = {one: run_folder.read_config(one) for one in found if one.suffix != ".tflite"}
     if not runs:
         raise OptionError(f"{found[-1]}: expected a run too that went on from it, a folder that `crackedge train` made")
-    *_, last = runs.values()
+    last = runs[[one for one in found if one in runs][-1]]
     files = [one / run_folder.MODEL if one in runs else one for one in found]
-    networks = [read_network(file, role="run") if file.suffix == ".keras" else _behind(file, runs) for file in files]
+    networks = [
+        read_network(file, role="run") if file.suffix == ".keras" else _behind(file, runs, last) for file in files
+    ]
     for file, network in zip(files, networks, strict=True):
         if _form(network) != _form(networks[-1]):
             raise OptionError(
@@ -62,7 +64,7 @@ def average(sources: Sequence[Path], folder: Path) -> Path:
     return folder
 
 
-def _behind(file: Path, runs: Mapping[Path, Mapping[str, Any]]) -> keras.Model:
+def _behind(file: Path, runs: Mapping[Path, Mapping[str, Any]], last: Mapping[str, Any]) -> keras.Model:
     """The network of a ``.tflite`` file, in the very form in which the runs that went on from it have it."""
     beginning = lineage(str(file), "").models[0]
     for run, config in runs.items():
@@ -72,8 +74,7 @@ def _behind(file: Path, runs: Mapping[Path, Mapping[str, Any]]) -> keras.Model:
                 f"{file}: {run} did not go on from it (--weights {file}); weights that have not grown from the same "
                 "ones cannot be averaged"
             )
-    *_, config = runs.values()
-    return build_network(run_folder.recipe_of(config), weights=file)
+    return build_network(run_folder.recipe_of(last), weights=file)
 
 
 def _form(network: keras.Model) -> tuple[str, list[tuple[int, ...]]]:

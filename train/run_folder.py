@@ -13,6 +13,7 @@ import csv
 import dataclasses
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -89,11 +90,13 @@ def write_history(folder: Path, history: Sequence[Mapping[str, Any]]) -> None:
 
 
 def log_tensorboard(folder: Path, line: Mapping[str, Any]) -> None:
-    """Add an epoch's numbers to the event files in ``tensorboard/``.
+    """Add an epoch's numbers to the event files in ``tensorboard/``; not where Keras was installed without the extra.
 
     Raises:
         OutputError: they cannot be written.
     """
+    if find_spec("tensorboard") is None:
+        return
     from tensorboard.summary import Writer  # it takes a while, and most of what is here does not need it
 
     try:
