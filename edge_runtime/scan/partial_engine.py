@@ -254,7 +254,7 @@ class PartialEngine:
             frame_hw=frame_hw,
         )
         if self._reuse and self._doubt.hopeless:
-            self._pause, self._doubt = _PAUSE_FRAMES, replace(self._doubt, audits=0.0, cracked=0.0, lost=0.0)
+            self._pause, self._doubt = _PAUSE_FRAMES, Doubt()
 
     def _keep(self, known: _Known, here: CarriedMap, boxes: list[CellBox], now_s: float) -> None:
         """Take the frame as the anchor of those to come, where anything of it was scanned."""
