@@ -41,23 +41,25 @@ def blank(cells_hw: tuple[int, int], now_s: float) -> CarriedMap:
     return CarriedMap(np.full(cells_hw, UNKNOWN_LOGIT, np.float32), nowhere, nowhere, np.full(cells_hw, float(now_s)))
 
 
-def carried(earlier: CarriedMap, matrix: Matrix, now_s: float) -> CarriedMap:
+def carried(earlier: CarriedMap, matrix: Matrix, now_s: float, *, frame_hw: tuple[int, int]) -> CarriedMap:
     """The map of a later frame: logits resampled bilinearly, the rest from the nearest cell.
 
-    Cells whose middle was outside the earlier frame are not known; their logits continue those of the border, so that
-    windows which reach over it have something to go by.
+    Cells whose visible middle was outside the earlier frame are not known; their logits continue those of the border,
+    so that windows which reach over it have something to go by.
 
     Args:
         earlier: of the earlier frame.
         matrix: (2, 3), pixels of the earlier frame to those of the later one.
         now_s: position of the later frame.
+        frame_hw: of both frames in pixels, without padding.
     """
     rows, cols = earlier.logits.shape
+    height, width = frame_hw
     inverse = np.linalg.inv(np.vstack([matrix, (0.0, 0.0, 1.0)]))[:2]
-    row, col = np.mgrid[:rows, :cols]
-    middles = np.stack([col, row, np.ones_like(row)], -1) * (CELL, CELL, 1) + ((CELL - 1) / 2, (CELL - 1) / 2, 0)
+    seen_from = _grid(_middles(cols, width), _middles(rows, height)) @ inverse.T  # pixels of the earlier frame
+    within = ((seen_from > -0.5) & (seen_from < (width - 0.5, height - 0.5))).all(-1)
+    middles = _grid(_middles(cols, cols * CELL), _middles(rows, rows * CELL))
     came_from = (middles @ inverse.T - (CELL - 1) / 2) / CELL  # (rows, cols, 2): x, y in cells of the earlier map
-    within = ((came_from > -0.5) & (came_from < (cols - 0.5, rows - 0.5))).all(-1)
     x, y = np.clip(came_from[..., 0], 0, cols - 1), np.clip(came_from[..., 1], 0, rows - 1)
     near = np.rint(y).astype(np.intp), np.rint(x).astype(np.intp)
     known = earlier.known[near] & within
@@ -72,6 +74,18 @@ def with_box(earlier: CarriedMap, box: CellBox, logits: npt.NDArray[np.float32],
     moved, looked_s = earlier.moved.copy(), earlier.looked_s.copy()
     values[rows, cols], known[rows, cols], moved[rows, cols], looked_s[rows, cols] = logits, True, False, now_s
     return CarriedMap(values, known, moved, looked_s)
+
+
+def _middles(cells: int, length_px: int) -> npt.NDArray[np.float64]:
+    """Where the middle of each cell's visible part lies along one axis, in pixels; at the edge where none is."""
+    starts = np.minimum(np.arange(cells) * CELL, length_px - 1)
+    return (starts + np.minimum(np.arange(1, cells + 1) * CELL, length_px) - 1) / 2
+
+
+def _grid(x: npt.NDArray[np.float64], y: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """(rows, cols, 3) of points x, y, 1."""
+    at_x, at_y = np.meshgrid(x, y)
+    return np.stack([at_x, at_y, np.ones_like(at_x)], -1)
 
 
 def _bilinear(

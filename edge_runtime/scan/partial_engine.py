@@ -30,6 +30,7 @@ from crackedge.edge_runtime.scan.coverage import Coverage
 from crackedge.edge_runtime.scan.dense_engine import DenseEngine
 from crackedge.edge_runtime.scan.motion import CONFIDENT, Matrix, View, changes, corners, find_motion, view_of
 from crackedge.edge_runtime.scan.passes import passes, scanned_cells
+from crackedge.edge_runtime.scan.regions import Carried
 from crackedge.edge_runtime.scan.scoremap import ScoreMap
 
 KEY_FRAMES = 6  # from one full scan to the next, while something moves
@@ -78,7 +79,8 @@ class PartialEngine:
 
     Attributes:
         timing_ms: of the last call: ``motion``, ``prepare`` and ``invoke``.
-        point: the thresholds that go with the last score map: lower where cells were carried.
+        carried: which cells of the last score map were carried from where the camera saw them before, and the lower
+            thresholds for them; None where there are none.
         coverage: what was looked at in the last call.
     """
 
@@ -96,10 +98,11 @@ class PartialEngine:
         self.name, self.stride, self.threads = dense.name, dense.stride, dense.threads
         self.interpreters, self.batch, self.runtime = dense.interpreters, dense.batch, dense.runtime
         self.timing_ms: dict[str, float] = {}
-        self.point, self.coverage = point, Coverage(0.0, 0.0, 0.0, 0.0)
+        self.carried: Carried | None = None
+        self.coverage = Coverage(0.0, 0.0, 0.0, 0.0)
         self._dense, self._calibration, self._point = dense, calibration, point
         self._reuse, self._budget, self._refresh_s, self._clock = reuse, budget, refresh_s, clock
-        self._doubt, self._costs, self._level = Doubt(), Costs(), Level()
+        self._costs, self._level = Costs(), Level()
         self._warm: set[tuple[int, int]] = set()  # sizes in cells that an interpreter was made for
         self._scanned: tuple[int, float] | None = None  # cells and milliseconds of the last frame, where they count
         self.forget()
@@ -110,6 +113,7 @@ class PartialEngine:
 
     def forget(self) -> None:
         """Carry nothing over from the frames so far: those of another source follow."""
+        self._doubt = Doubt()
         self._anchor: _Anchor | None = None
         self._since_key = self._pause = 0
         self._round_s = math.inf
@@ -123,7 +127,7 @@ class PartialEngine:
         self._times_s = (*self._times_s, now_s)[-_PERIODS:]
 
     def __call__(self, image: Image) -> ScoreMap:
-        """The score map of the next frame, (H, W, 3) uint8 RGB, of any size; sets ``point`` and ``coverage``."""
+        """The score map of the next frame, (H, W, 3) uint8 RGB, of any size; sets ``carried`` and ``coverage``."""
         started = self._clock()
         if not self._times_s:
             self.expect(None)
@@ -168,7 +172,9 @@ class PartialEngine:
             return _Known(view, blank, blank.known, motion.reason, None)
         change = changes(anchor.view, view, motion.matrix)
         changed = change > max(_CHANGE, _CHANGE_FACTOR * float(np.median(change)))
-        here = anchor.map if motion.still else carry.carried(anchor.map, motion.matrix, now_s)
+        here = anchor.map if motion.still else carry.carried(
+            anchor.map, motion.matrix, now_s, frame_hw=(image.shape[0], image.shape[1])
+        )
         return _Known(view, here, changed, "", motion.matrix)
 
     def _wanted(self, known: _Known, now_s: float) -> list[CellBox]:
@@ -230,7 +236,7 @@ class PartialEngine:
             self._audit(before, scores, where, frame_hw)
         self._keep(known, here, boxes, now_s)
         everywhere = scanned_cells((0, 0, *cells_hw), cells_hw)
-        self.point = lowered(self._point, self._doubt) if here.moved.any() else self._point
+        self.carried = Carried(here.moved, lowered(self._point, self._doubt)) if here.moved.any() else None
         self.coverage = Coverage(
             scanned=float(fresh.mean()),
             carried=float((here.known & ~fresh).mean()),

@@ -16,6 +16,19 @@ _WINDOW = np.ones((lattice.WINDOW_CELLS, lattice.WINDOW_CELLS), np.uint8)
 _NO_WINDOW = np.float32(-1.0)  # below every score
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Carried:
+    """Cells whose scores come from earlier frames, and the thresholds that hold for them.
+
+    Attributes:
+        cells: (rows, cols) bool.
+        point: for these cells, and for windows that contain one.
+    """
+
+    cells: npt.NDArray[np.bool_]
+    point: OperatingPoint
+
+
 @dataclass(frozen=True, slots=True)
 class Region:
     """Cracked cells that touch, by an edge or a corner. Coordinates are pixels of the frame.
@@ -40,6 +53,7 @@ def find_regions(
     *,
     frame_hw: tuple[int, int],
     allowed: npt.NDArray[np.bool_] | None = None,
+    carried: Carried | None = None,
 ) -> list[Region]:
     """The crack regions of a frame, the highest score first, then in reading order of their first cell.
 
@@ -53,8 +67,14 @@ def find_regions(
         point: the thresholds.
         frame_hw: height and width of the frame in pixels, without padding.
         allowed: (rows, cols), the cells where cracks are looked for; all unless given.
+        carried: cells with thresholds of their own, if there are any.
     """
     cracked = scores.window_scores >= np.float32(point.window_threshold)
+    certain = scores.cell_scores >= np.float32(point.cell_threshold)
+    if carried is not None:
+        low = scores.window_scores >= np.float32(carried.point.window_threshold)
+        cracked |= low & _has_cell(scores, carried.cells)
+        certain |= carried.cells & (scores.cell_scores >= np.float32(carried.point.cell_threshold))
     if not cracked.any():
         return []
     height, width = frame_hw
@@ -63,7 +83,7 @@ def find_regions(
     inside[: -(-height // lattice.CELL), : -(-width // lattice.CELL)] = True
 
     best_window = _best_cracked_window(scores, cracked)
-    marked = (best_window > _NO_WINDOW) & (scores.cell_scores >= np.float32(point.cell_threshold)) & inside
+    marked = (best_window > _NO_WINDOW) & certain & inside
     _mark_best_cells(marked, scores, cracked, inside)
     if allowed is not None:
         marked &= allowed
@@ -76,9 +96,13 @@ def highest_score(scores: ScoreMap, allowed: npt.NDArray[np.bool_] | None = None
     """The highest score of the windows that contain an allowed cell; 0 where there are none."""
     if allowed is None:
         return scores.max_score
-    has_cell = cv2.dilate(allowed.view(np.uint8), _WINDOW, anchor=(0, 0))
-    ys, xs = scores.ys // lattice.CELL, scores.xs // lattice.CELL
-    return float(scores.window_scores.max(initial=0.0, where=has_cell[np.ix_(ys, xs)] > 0))
+    return float(scores.window_scores.max(initial=0.0, where=_has_cell(scores, allowed)))
+
+
+def _has_cell(scores: ScoreMap, cells: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
+    """Of each window, whether one of its cells is among them."""
+    window_has = cv2.dilate(cells.view(np.uint8), _WINDOW, anchor=(0, 0)).view(bool)
+    return np.asarray(window_has[np.ix_(scores.ys // lattice.CELL, scores.xs // lattice.CELL)])
 
 
 def _best_cracked_window(scores: ScoreMap, cracked: npt.NDArray[np.bool_]) -> npt.NDArray[np.float32]:
@@ -98,11 +122,10 @@ def _mark_best_cells(
     inside: npt.NDArray[np.bool_],
 ) -> None:
     """Mark the best cell of every cracked window that has no marked cell yet."""
-    has_mark = cv2.dilate(marked.view(np.uint8), _WINDOW, anchor=(0, 0))
-    ys, xs = scores.ys // lattice.CELL, scores.xs // lattice.CELL
-    bare_y, bare_x = np.nonzero(cracked & (has_mark[np.ix_(ys, xs)] == 0))
+    bare_y, bare_x = np.nonzero(cracked & ~_has_cell(scores, marked))
     if bare_y.size == 0:
         return
+    ys, xs = scores.ys // lattice.CELL, scores.xs // lattice.CELL
     side = lattice.WINDOW_CELLS
     visible = np.where(inside, scores.cell_scores, _NO_WINDOW)
     windows = np.lib.stride_tricks.sliding_window_view(visible, (side, side))[ys[bare_y], xs[bare_x]]

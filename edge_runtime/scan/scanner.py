@@ -242,8 +242,9 @@ class Scanner:
         scores = fused([self._scan(self._engine, image, scale, timing_ms) for scale in self._scales])
         area = self.plan.area
         allowed = None if area is None else area.cells((height, width))
-        point = self._point if self._partial is None else self._partial.point
-        regions = tuple(find_regions(scores, point, frame_hw=(height, width), allowed=allowed))
+        carried = None if self._partial is None else self._partial.carried
+        found = find_regions(scores, self._point, frame_hw=(height, width), allowed=allowed, carried=carried)
+        regions = tuple(found)
         total_ms = (time.perf_counter() - started) * 1e3
         timing_ms["regions"] = total_ms - sum(timing_ms.values())
         coverage = None

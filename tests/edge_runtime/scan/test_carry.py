@@ -28,7 +28,7 @@ def test_a_blank_map_knows_nothing_and_a_box_is_known() -> None:
 
 @given(st.floats(-150, 150), st.floats(-100, 100))
 def test_a_shift_carries_logits_with_the_picture(x: float, y: float) -> None:
-    here = carried(ramp(), np.array([[1, 0, x], [0, 1, y]]), 2.0)
+    here = carried(ramp(), np.array([[1, 0, x], [0, 1, y]]), 2.0, frame_hw=(ROWS * 32, COLS * 32))
     row, col = np.mgrid[:ROWS, :COLS]
     from_row, from_col = row - y / 32, col - x / 32
     inside = (from_row >= 0) & (from_row <= ROWS - 1) & (from_col >= 0) & (from_col <= COLS - 1)
@@ -44,5 +44,16 @@ def test_a_shift_carries_logits_with_the_picture(x: float, y: float) -> None:
 def test_a_quarter_turn_carries_cells_round() -> None:
     square = with_box(blank((9, 9), 0.0), (0, 0, 9, 9), np.arange(81, dtype=np.float32).reshape(9, 9), 1.0)
     side = 9 * 32 - 1  # pixel centres 0 to 287
-    here = carried(square, np.array([[0.0, -1.0, side], [1.0, 0.0, 0.0]]), 2.0)
+    here = carried(square, np.array([[0.0, -1.0, side], [1.0, 0.0, 0.0]]), 2.0, frame_hw=(9 * 32, 9 * 32))
     assert here.logits == pytest.approx(np.rot90(square.logits, -1), abs=1e-3)
+
+
+@pytest.mark.parametrize("rise", [8, 20, 40, 64])
+def test_what_lies_below_a_frame_is_not_known_when_it_comes_into_view(rise: int) -> None:
+    """The last row of cells of a frame that is no multiple of 32 px high shows mostly reflections."""
+    height = (ROWS - 1) * 32 + 17
+    here = carried(ramp(), np.array([[1.0, 0.0, 0.0], [0.0, 1.0, -rise]]), 2.0, frame_hw=(height, COLS * 32))
+    visible = [(row * 32 + min(row * 32 + 32, height) - 1) / 2 for row in range(ROWS)]
+    assert here.known.all(1).tolist() == [middle + rise < height - 0.5 for middle in visible]
+    still = carried(ramp(), np.eye(2, 3), 2.0, frame_hw=(height, COLS * 32))
+    assert still.known.all()

@@ -131,6 +131,19 @@ def test_going_back_in_time_is_another_source(tiny_model: Path, wall: Image) -> 
         assert reusing(view(wall, 200), time_s=1.0).coverage is None
 
 
+def test_what_a_source_gives_does_not_depend_on_the_one_before(wall: Image) -> None:
+    def flight(scanner: Scanner) -> list[FrameResult]:
+        return [scanner(frame.image, time_s=frame.time_s) for frame in frames_of("scene:?seed=5&size=480x320")]
+
+    with Scanner("nano", reuse=True) as alone, Scanner("nano", reuse=True) as after:
+        for frame in frames_of("scene:brick?seed=9&size=480x320"):
+            after(frame.image, time_s=frame.time_s)
+        after.forget()
+        for one, other in zip(flight(alone), flight(after), strict=True):
+            assert one.regions == other.regions
+            assert one.coverage == other.coverage
+
+
 @pytest.mark.parametrize("size", [(1, 1), (30, 700), (224, 224)])
 def test_odd_sizes(tiny_model: Path, size: tuple[int, int]) -> None:
     with Scanner(tiny_model, reuse=True, max_latency_ms=1e4) as reusing:

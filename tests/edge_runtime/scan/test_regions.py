@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from crackedge.edge_runtime import lattice
 from crackedge.edge_runtime.models.card import Calibration, OperatingPoint
-from crackedge.edge_runtime.scan.regions import Region, find_regions, highest_score
+from crackedge.edge_runtime.scan.regions import Carried, Region, find_regions, highest_score
 from crackedge.edge_runtime.scan.scoremap import ScoreMap, score_map
 
 Cells = set[tuple[int, int]]
@@ -235,3 +235,20 @@ def test_regions_of_a_full_hd_frame_take_a_millisecond_or_so() -> None:
         took.append(time.perf_counter() - started)
     assert len(regions) > 5
     assert min(took) < 5e-3  # some 0.5 ms; the margin is for busy machines
+
+
+def test_carried_cells_have_thresholds_of_their_own() -> None:
+    scores = map_of(np.full((9, 20), 0.4), np.full((3, 14), 0.4))
+    carried = np.zeros((9, 20), bool)
+    carried[:, 12:] = True
+    point, low = OperatingPoint(0.5, 0.5), OperatingPoint(0.3, 0.3)
+    assert find_regions(scores, point, frame_hw=(288, 640)) == []
+    (region,) = find_regions(scores, point, frame_hw=(288, 640), carried=Carried(carried, low))
+    cells = set(region.cells)
+    assert {(row, col) for row in range(9) for col in range(12, 20)} == cells, "fresh cells beside them stay unmarked"
+    nothing = Carried(np.zeros((9, 20), bool), low)
+    assert find_regions(scores, point, frame_hw=(288, 640), carried=nothing) == []
+    everything = Carried(np.ones((9, 20), bool), low)
+    assert find_regions(scores, point, frame_hw=(288, 640), carried=everything) == find_regions(
+        scores, low, frame_hw=(288, 640)
+    )
