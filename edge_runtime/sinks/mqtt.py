@@ -73,9 +73,11 @@ class MqttLink:
         """Publish, and wait for the broker's acknowledgement; see :class:`.network_sinks.Link`."""
         assert self._client is not None
         sent = self._client.publish(self._topic, json_line(record).rstrip(), qos=1)
-        with contextlib.suppress(RuntimeError, ValueError):  # it says so by not being published
+        acknowledged = False
+        with contextlib.suppress(RuntimeError, ValueError):  # both calls raise where the connection is gone already
             sent.wait_for_publish(SEND_S)
-        if not sent.is_published():
+            acknowledged = sent.is_published()
+        if not acknowledged:
             raise ConnectionError(None, "no acknowledgement from the broker")
 
     def close(self) -> None:

@@ -126,7 +126,7 @@ class NetworkSink:
                 if self._header is not None:
                     self._link.send(self._header)
             self._link.send(record)
-        except OSError as error:
+        except (OSError, UnicodeError) as error:  # the latter of a host name that cannot be one
             self._link.close()
             if self._open or not self._reason:
                 self._notices.warn(f"{self.name}: {_reason(error)}; trying again")
@@ -229,5 +229,5 @@ def datagram(record: Record, *, most: int = _DATAGRAM_BYTES) -> bytes:
     return text
 
 
-def _reason(error: OSError) -> str:
-    return error.strerror or str(error) or type(error).__name__
+def _reason(error: OSError | UnicodeError) -> str:
+    return (error.strerror if isinstance(error, OSError) else None) or str(error) or type(error).__name__

@@ -31,11 +31,12 @@ class TinyBroker:
 
     Attributes:
         deaf: acknowledges nothing, where true.
+        hangs_up: once it has acknowledged a message, where true.
     """
 
     def __init__(self, _: Path) -> None:
         self.messages: list[tuple[str, dict[str, Any]]] = []
-        self.deaf = False
+        self.deaf = self.hangs_up = False
         self._server = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._server.getsockname()[1]
         self._thread = threading.Thread(target=self._serve, daemon=True)
@@ -67,6 +68,8 @@ class TinyBroker:
             self.messages.append((body[2 : 2 + size].decode(), json.loads(body[4 + size :])))
             if not self.deaf:
                 stream.write(bytes([_PUBACK << 4, 2]) + body[2 + size : 4 + size])
+            stream.flush()
+            return not self.hangs_up
         elif kind == _PING:
             stream.write(bytes([_PONG << 4, 0]))
         return bool(kind != _DISCONNECT)
@@ -201,6 +204,31 @@ def test_what_is_not_acknowledged_is_not_sent(
         tiny_broker.deaf = True
         sink.write(*scanned(1))
         assert sink.dropped == 1
+        sink.finish()
+    assert notices.take() == ["mqtt://broker: no acknowledgement from the broker; trying again"]
+
+
+def test_a_broker_that_starts_anew_between_two_messages_is_found_again(
+    tiny_broker: TinyBroker, scanned: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("crackedge.edge_runtime.sinks.network_sinks._FIRST_PAUSE_S", 0.05)
+    notices = Notices()
+    link = MqttLink("127.0.0.1", tiny_broker.port, TOPIC, user=USER, password=PASSWORD)
+    with Recorded(NetworkSink("mqtt://broker", link, live=True, notices=notices)) as sink:
+        tiny_broker.hangs_up = True
+        sink.write(*scanned(0))
+        client = link._client
+        assert client is not None
+        until(lambda: not client.is_connected())
+        sink.write(*scanned(1))
+        assert sink.dropped == 1
+        tiny_broker.hangs_up = False
+
+        def written() -> bool:
+            sink.write(*scanned(2))
+            return any(message["index"] == 2 for _, message in tiny_broker.messages)
+
+        until(written)
         sink.finish()
     assert notices.take() == ["mqtt://broker: no acknowledgement from the broker; trying again"]
 

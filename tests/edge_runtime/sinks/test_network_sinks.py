@@ -170,6 +170,15 @@ def test_a_host_that_does_not_exist() -> None:
     assert len(notices.take()) == 2
 
 
+def test_a_host_that_no_host_can_be_called() -> None:
+    notices = Notices()
+    for link in (TcpLink("10.0.0..5", 9), UdpLink("camera..local", 9)):
+        with NetworkSink("x", link, live=True, notices=notices) as sink:
+            sink.note(frame(0))
+            assert sink.dropped == 1
+    assert all("trying again" in notice for notice in notices.take() if isinstance(notice, str))
+
+
 @pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
 def test_datagrams(host: str, scanned: Any) -> None:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
