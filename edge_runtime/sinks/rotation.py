@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import threading
-from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -75,8 +75,7 @@ class KeptFiles:
         self.options = options
         self._notices = notices
         self._most = float("inf") if options.keep_mb is None else round(options.keep_mb * _MB)
-        self._finished: deque[tuple[Path, int]] = deque()
-        self._finished_bytes = 0
+        self._finished: dict[Path, int] = {}  # bytes, oldest first
         self._growing: dict[object, int] = {}
         self._lock = threading.Lock()
 
@@ -84,8 +83,8 @@ class KeptFiles:
         """A file is finished; the oldest are deleted where they are too much together."""
         if self._most < float("inf"):
             with self._lock:
-                self._finished.append((path, length))
-                self._finished_bytes += length
+                self._finished.pop(path, None)
+                self._finished[path] = length
                 self._make_room()
 
     def grow(self, who: object, length: int) -> None:
@@ -95,11 +94,21 @@ class KeptFiles:
                 self._growing[who] = length
                 self._make_room()
 
+    def grown(self, who: object) -> None:
+        """Somebody writes no more: what they wrote is finished, or renamed."""
+        with self._lock:
+            self._growing.pop(who, None)
+
+    def forget(self, path: Path) -> None:
+        """A file that was finished is so no longer: it is written to, or renamed."""
+        with self._lock:
+            self._finished.pop(path, None)
+
     def _make_room(self) -> None:
         deleted, freed = [], 0
-        while self._finished and self._finished_bytes + sum(self._growing.values()) > self._most:
-            path, length = self._finished.popleft()
-            self._finished_bytes -= length
+        while self._finished and sum(self._finished.values()) + sum(self._growing.values()) > self._most:
+            path = next(iter(self._finished))
+            length = self._finished.pop(path)
             try:
                 path.unlink(missing_ok=True)
             except OSError as error:
@@ -154,6 +163,10 @@ class RotatingSink:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._part.__exit__(kind, error, trace)
+        self._kept.grown(self)
+        with contextlib.suppress(OSError):  # what is gone needs no room
+            for file in self._part.files:
+                self._kept.add(file, file.stat().st_size)
 
     def write(self, frame: Frame, result: FrameResult) -> None:
         """Pass a frame on, to a new part if the last is full; see :class:`crackedge.edge_runtime.sinks.sink.Sink`."""
@@ -193,11 +206,12 @@ class RotatingSink:
             self._since_s = time_s
 
     def _set_aside(self, files: Iterable[Path]) -> None:
-        self._kept.grow(self, 0)
+        self._kept.grown(self)
         with as_output_error(self._path):
             for file in files:
                 if file.exists():
                     self._number += 1
+                    self._kept.forget(file)
                     part = file.rename(self._path.with_name(f"{self._path.stem}-{self._number:06d}{self._path.suffix}"))
                     self._kept.add(part, part.stat().st_size)
 

@@ -175,3 +175,26 @@ def test_without_options_nothing_is_wanted() -> None:
     assert RotationOptions(keep_mb=100).wanted
     assert RotationOptions(keep_mb=100).part_bytes == 10e6
     assert RotationOptions(part_s=60).part_bytes == float("inf")
+
+
+def test_the_outputs_of_one_source_make_room_for_those_of_the_next(scanned: Any, tmp_path: Path) -> None:
+    files = kept(keep_mb=0.03, part_mb=0.003)
+    for number in range(12):
+        folder = tmp_path / f"{number:02d}"
+        folder.mkdir()
+        write_lines(folder / "results.jsonl", range(20), scanned, files)
+    left = sorted(tmp_path.glob("*/*.jsonl"))
+    assert sum(file.stat().st_size for file in left) <= 30_000
+    assert left[-1].parent.name == "11"
+    assert len(list((tmp_path / "11").iterdir())) >= 2, "the last source's parts are the newest"
+    assert not list((tmp_path / "00").iterdir())
+
+
+def test_one_file_for_several_sources_is_never_taken_for_an_old_one(scanned: Any, tmp_path: Path) -> None:
+    path, files = tmp_path / "all.jsonl", kept(keep_mb=0.02, part_mb=0.004)
+    for start in range(0, 120, 20):
+        write_lines(path, range(start, start + 20), scanned, files)
+    assert path.exists()
+    assert sum(file.stat().st_size for file in tmp_path.iterdir()) <= 20_000
+    frames = [one["index"] for part in parts_of(path) for one in records_in(part) if one["type"] == "frame"]
+    assert frames == list(range(frames[0], 120))
