@@ -31,7 +31,7 @@ CAMERA_SCHEMES = frozenset({"csi", "picamera"})
 STDIN = "-"
 
 _EXPECTED = "a file, folder, URL, camera number, - or scene:"
-_SECRETS = re.compile(r"pass|pwd|token|key|auth|secret|sig", re.IGNORECASE)
+_SECRETS = re.compile(r"pass|pw|token|key|auth|secret|sig", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +116,7 @@ def folder_name(text: str) -> str:
 
 
 def without_secrets(text: str) -> str:
-    """A URL without its password, and without what looks like a key in its query."""
+    """A URL without its password, and without what looks like a key in its path or query."""
     scheme = _scheme(text)
     if scheme in (None, "scene"):
         return text
@@ -124,13 +124,14 @@ def without_secrets(text: str) -> str:
         shown = re.sub(r"(://[^@:/\s]*):[^@\s]*@", r"\1:***@", text)
         return re.sub(r"([\w-]*(?:pw|pass|token|secret)[\w-]*=)[^\s!]+", r"\1***", shown)
     parts = urllib.parse.urlsplit(text)
-    netloc = re.sub(r"^([^@:]*):[^@]*@", r"\1:***@", parts.netloc)
+    netloc = re.sub(r"^([^@:]*):.*@", r"\1:***@", parts.netloc)
+    path = re.sub(r"((?:pass|pw)\w*=)[^&/;_]*", r"\1***", parts.path, flags=re.IGNORECASE)  # as some cameras have it
     query = "&".join(
         f"{name}=***" if _SECRETS.search(name) else field
         for field in parts.query.split("&")
         for name in (field.split("=")[0],)
     )
-    return urllib.parse.urlunsplit(parts._replace(netloc=netloc, query=query))
+    return urllib.parse.urlunsplit(parts._replace(netloc=netloc, path=path, query=query))
 
 
 def in_order(names: Sequence[str]) -> list[str]:
@@ -164,7 +165,8 @@ def _url_address(text: str, scheme: str) -> Address:
     parts = urllib.parse.urlsplit(text)
     path = Path(urllib.parse.unquote(parts.path))
     is_file = scheme in FILE_SCHEMES and path.suffix.lower() in VIDEO_SUFFIXES - {".mjpg", ".mjpeg"}
-    name = path.stem if is_file else f"{parts.netloc.rpartition('@')[2]}{parts.path}"
+    shown = urllib.parse.urlsplit(without_secrets(text))
+    name = path.stem if is_file else f"{shown.netloc.rpartition('@')[2]}{shown.path}"
     return Address(text, "video" if is_file else "stream", folder_name(name))
 
 

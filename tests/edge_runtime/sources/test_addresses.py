@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -128,3 +129,21 @@ def test_passwords_never_show(user: str, secret: str, path: str) -> None:
 def test_passwords_in_a_pipeline_never_show() -> None:
     shown = without_secrets("gst:rtspsrc location=rtsp://me:HUSH@host/cam user-pw=HUSH latency=0 ! decodebin")
     assert shown == "gst:rtspsrc location=rtsp://me:***@host/cam user-pw=*** latency=0 ! decodebin"
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("rtsp://admin:p@ss:w@10.0.0.5/cam", "rtsp://admin:***@10.0.0.5/cam"),
+        ("rtsp://10.0.0.5/s?user=a&pw=geheim", "rtsp://10.0.0.5/s?user=a&pw=***"),
+        ("rtsp://10.0.0.5/user=admin&password=abc&channel=1", "rtsp://10.0.0.5/user=admin&password=***&channel=1"),
+        (
+            "rtsp://10.0.0.5/user=admin_password=abc_channel=1.sdp",
+            "rtsp://10.0.0.5/user=admin_password=***_channel=1.sdp",
+        ),
+    ],
+)
+def test_passwords_where_cameras_have_them(url: str, shown: str) -> None:
+    assert without_secrets(url) == shown
+    (address,) = find_addresses(url)
+    assert not {"ss", "abc", "geheim"} & set(re.split(r"\W|_", address.name))
