@@ -97,13 +97,14 @@ class VideoFile:
             reason = reason_of(error) if isinstance(error, av.error.FFmpegError) else "no answer in time"
             if self._pipe is not None:
                 reason = self._pipe.late or reason
-                self._pipe.close()
+            self._let_go()
             raise SourceError(
                 f"{self.uri}: cannot be opened ({reason}); check that it plays, and copy or convert it again"
             ) from error
         stream = video_stream(container)
         if stream is None:
             container.close()
+            self._let_go()
             raise SourceError(f"{self.uri}: no video in it; expected a file with a video stream")
         # Threads by frame lose good pictures at damaged data and hide where it was; decoding is not what is slow here.
         stream.thread_type = "SLICE"
@@ -116,6 +117,13 @@ class VideoFile:
             TimeoutError: it did not come back; what it works with must be left alone.
         """
         return call() if self._calls is None else self._calls(call, limit_s=limit_s)
+
+    def _let_go(self) -> None:
+        """End what was begun for a container that nobody will read."""
+        if self._pipe is not None:
+            self._pipe.close()
+        if self._calls is not None:
+            self._calls.close()
 
     def _close(self) -> None:
         if self._calls is not None:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import time
 from collections.abc import Callable, Iterator
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from crackedge.edge_runtime.frame import Frame
+from crackedge.edge_runtime.frame import Frame, Image
 from crackedge.edge_runtime.sources.live import LiveSource
 from crackedge.edge_runtime.sources.orientation import oriented
 from crackedge.edge_runtime.sources.reader import Picture
@@ -110,8 +111,9 @@ def spaced(source: Source, every_s: float) -> Source:
 
 def paced(source: Source, options: SourceOptions, *, stop: Callable[[], bool]) -> Source:
     """The source as if it were live: the newest of its frames, which come at their own pace, and the others dropped."""
+    shown = _Shown()
     live = LiveSource(
-        lambda: PacedCapture(source),
+        lambda: PacedCapture(source, shown),
         uri=source.uri,
         name=source.name,
         kind=source.kind,
@@ -120,7 +122,29 @@ def paced(source: Source, options: SourceOptions, *, stop: Callable[[], bool]) -
         stop=stop,
     )
     live.skipped = source.skipped
-    return live
+    told = 0
+
+    def tell_gaps(*, up_to: float, before_index: int) -> None:
+        nonlocal told
+        while told < len(source.gaps) and source.gaps[told].before_index <= up_to:
+            live.gaps.append(dataclasses.replace(source.gaps[told], before_index=before_index))
+            told += 1
+
+    def frames(live: Source) -> Iterator[Frame]:
+        given = 0
+        for frame in live:
+            tell_gaps(up_to=shown.index, before_index=frame.index)
+            given = frame.index + 1
+            yield frame
+        tell_gaps(up_to=math.inf, before_index=given)
+
+    return View(live, frames)
+
+
+class _Shown:
+    """The index in its own source of the frame that was given last."""
+
+    index = -1
 
 
 class PacedCapture:
@@ -128,13 +152,17 @@ class PacedCapture:
 
     Each picture has its place on one schedule, so that a late one does not delay those after it.
 
+    Args:
+        source: read from now on.
+        shown: told which frame is given, when somebody takes it.
+
     Raises:
         SourceError: not one frame can be read.
     """
 
-    def __init__(self, source: Source) -> None:
+    def __init__(self, source: Source, shown: _Shown) -> None:
         self.fps, self.width, self.height = source.fps, source.width, source.height
-        self._source = source
+        self._source, self._shown = source, shown
         self._frames = iter(source)
         self._next = next(self._frames, None)  # here, so that a source without frames says so when it is opened
         self._zero_s = time.monotonic() - (self._next.time_s if self._next else 0.0)
@@ -153,7 +181,11 @@ class PacedCapture:
             self._next = frame
         if wait_s > 0:
             time.sleep(min(wait_s, _LOOK_S))
-        return None if self._next else lambda: frame.image
+        return None if self._next else lambda: self._picture(frame)
+
+    def _picture(self, frame: Frame) -> Image:
+        self._shown.index = frame.index
+        return frame.image
 
     def close(self) -> None:
         """Close the source. May be called again."""

@@ -25,6 +25,19 @@ VIDEOS = Path(__file__).resolve().parents[3] / ".." / "shared" / "data" / "video
 ONE = 1 << 16
 
 
+def test_a_video_on_the_network_that_is_not_there_leaves_no_thread() -> None:
+    with closing(socket.create_server(("127.0.0.1", 0))) as free:
+        port = free.getsockname()[1]
+    before = threading.active_count()
+    for _ in range(3):
+        with pytest.raises(SourceError, match="cannot be opened"):
+            open_source(f"http://127.0.0.1:{port}/flight.mp4")
+    deadline_s = time.monotonic() + 10
+    while threading.active_count() > before and time.monotonic() < deadline_s:
+        time.sleep(0.01)
+    assert threading.active_count() == before
+
+
 def test_variable_frame_rate_keeps_every_time_stamp(write_video: Any) -> None:
     times_s = [0.0, 0.04, 0.05, 0.9, 0.9333, 2.0, 2.5001]
     with open_source(write_video(times_s=times_s)) as source:
