@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import json
+import os
 import re
 import shutil
 from collections.abc import Iterable, Iterator
@@ -55,7 +56,7 @@ class ResultFolder:
         path: where to write; after the end, where the results are.
 
     Raises:
-        OutputError: it is a file, holds something that is not ours, or cannot be written to.
+        OutputError: it is a file, holds something that is not ours, cannot be written to, or another run writes there.
     """
 
     def __init__(self, folder: Path, *, reading: Iterable[Path] = (), resume: bool = False) -> None:
@@ -79,25 +80,32 @@ class ResultFolder:
             self._had_results = self.path != folder
         self._made: list[Path] = []
         self._keep = False
+        self._lock: int | None = None
 
     def __enter__(self) -> Self:
         with _as_output_error(self._folder):
             missing = [folder for folder in (self.path, *self.path.absolute().parents) if not folder.exists()]
-            self.path.mkdir(parents=True, exist_ok=True)
+            self._folder.mkdir(parents=True, exist_ok=True)
+            self._lock = _locked(self._folder)
+            self.path.mkdir(exist_ok=True)
             self._made = missing
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if not has_frames(self.path):
-            with contextlib.suppress(OSError):  # what cannot be tidied up stays
-                discard(self.path)
-                for folder in self._made:
-                    folder.rmdir()
-        elif self._had_results and self._keep:
-            with _as_output_error(self._folder):
-                self._replace()
+        try:
+            if not has_frames(self.path):
+                with contextlib.suppress(OSError):  # what cannot be tidied up stays
+                    discard(self.path)
+                    for folder in self._made:
+                        folder.rmdir()
+            elif self._had_results and self._keep:
+                with _as_output_error(self._folder):
+                    self._replace()
+        finally:
+            if self._lock is not None:
+                os.close(self._lock)
 
     def keep(self) -> None:
         """Let the new results take the place of earlier ones at the end."""
@@ -182,6 +190,24 @@ def _is_unfinished(folder: Path) -> bool:
 
 def _age(folder: Path) -> float:
     return -folder.stat().st_mtime
+
+
+def _locked(folder: Path) -> int | None:
+    """A descriptor whose closing lets the next run in; None where the system or the disk knows no locks."""
+    try:
+        import fcntl
+    except ImportError:
+        return None
+    lock = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(lock)
+        raise OutputError(f"{folder}: another run writes there; wait for its end, or give another folder") from None
+    except OSError:
+        os.close(lock)
+        return None
+    return lock
 
 
 def _free(path: Path) -> Iterator[Path]:

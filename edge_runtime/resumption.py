@@ -51,7 +51,7 @@ def take_up(where: Path, header: Record, *, marked: bool, at: datetime) -> Earli
     records = list(_lines(results))
     if not records:
         return Earlier()
-    _check_same(records[0], json.loads(json_line(header)), where)
+    check_same(where, header)
     frames = sum(1 for record in records if record["type"] == "frame")
     if marked and header["source"]["kind"] == "images" and header["source"]["fps"] is None:
         frames = _cut_images(where / folder.MARKED_IMAGES, frames)
@@ -98,7 +98,17 @@ def _cut_video(video: Path, frames: int) -> int:
     return min(frames, pictures)
 
 
-def _check_same(earlier: Record, now: Record, where: Path) -> None:
+def check_same(where: Path, header: Record) -> None:
+    """Refuse to go on with results of another run.
+
+    Args:
+        where: the folder of the results, which has some.
+        header: of the run that goes on; model, source and plan must be the same.
+
+    Raises:
+        OptionError: they are not.
+    """
+    earlier, now = next(_lines(where / folder.RESULTS)), json.loads(json_line(header))
     for name in _MUST_AGREE:
         before, after = _comparable(earlier.get(name)), _comparable(now[name])
         if before != after:

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
 
-from crackedge.edge_runtime.errors import CrackedgeError, LiveSourceError, SourceError
+from crackedge.edge_runtime.errors import CrackedgeError, LiveSourceError, OptionError, SourceError
 from crackedge.edge_runtime.frame import Frame
 from crackedge.edge_runtime.notices import Notices
 from crackedge.edge_runtime.outputs import Outputs
@@ -16,7 +16,7 @@ from crackedge.edge_runtime.records import header_record, summary_record, utc_no
 from crackedge.edge_runtime.scan.scanner import Scanner
 from crackedge.edge_runtime.sinks.sink import Sink
 from crackedge.edge_runtime.sources.read_ahead import read_ahead
-from crackedge.edge_runtime.sources.source import Source, SourceOptions
+from crackedge.edge_runtime.sources.source import Skipped, Source, SourceOptions
 from crackedge.edge_runtime.stop import StopFlag
 from crackedge.edge_runtime.tally import Earlier, Progress, Summary, Tally
 
@@ -83,7 +83,13 @@ def run(
             for frame in itertools.islice(frames, still):
                 if stop():
                     break
-                result = scanner(frame.image, time_s=frame.time_s, waited_ms=(frame.age_s() or 0.0) * 1e3)
+                try:
+                    result = scanner(frame.image, time_s=frame.time_s, waited_ms=(frame.age_s() or 0.0) * 1e3)
+                except OptionError as misfit:  # an area that only photographs of another size lie in
+                    if not tally.frames or frame.file is None:
+                        raise
+                    source.skipped.append(Skipped(frame.file, str(misfit)))
+                    continue
                 outputs.tell_losses(before_index=frame.index)
                 outputs.tell_setting(scanner.plan, before_index=frame.index)
                 outputs.tell_notices()

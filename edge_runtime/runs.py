@@ -184,11 +184,16 @@ def run_sources(
     ):
 
         def run_one(address: Address, part: str | None, where: Path) -> Summary:
+            done = _done_before(where, max_frames) if resume else None
             with (
                 open_address(address, reading, stop=stop, on_warning=on_warning) as source,
                 _subfolder(where, wanted=part is not None),
                 written_through(where),
             ):
+                if done is not None:
+                    _check_same(source, scanner, where, part, reading)
+                    on_warning(f"{where}: complete already, nothing was scanned")
+                    return summary_of(done, source=address.uri, part=part)
                 earlier = _earlier(source, scanner, where, outputs, part, reading) if resume else Earlier()
                 if earlier.threshold is not None:
                     scanner.set_threshold(earlier.threshold)
@@ -229,10 +234,6 @@ def run_sources(
             if stop():
                 break
             where = target.path / (part or "")
-            done = _done_before(where, max_frames) if resume else None
-            if done is not None:
-                summaries.append(summary_of(done, source=address.uri, part=part))
-                continue
             try:
                 summaries.append(run_one(address, part, where))
             except (SourceError, LiveSourceError) as error:
@@ -314,14 +315,27 @@ def _earlier(
 ) -> Earlier:
     if source.live:
         raise OptionError(f"{source.uri}: a live source cannot be resumed; run it without --resume")
-    if scanner.plan.reuse:
-        raise OptionError("resume: what is reused from frame to frame is lost with the run; leave out one of them")
+    plan = scanner.plan
+    if plan.reuse or plan.max_latency_ms is not None or plan.target_fps is not None:
+        raise OptionError(
+            "resume: what reuse and budgets carry from frame to frame is lost with the run; leave out one of them"
+        )
     from crackedge.edge_runtime import resumption
 
-    header = header_record(
+    header = _header(source, scanner, part, reading)
+    return resumption.take_up(where, header, marked=outputs.video, at=utc_now())
+
+
+def _check_same(source: Source, scanner: Scanner, where: Path, part: str | None, reading: SourceOptions) -> None:
+    from crackedge.edge_runtime import resumption
+
+    resumption.check_same(where, _header(source, scanner, part, reading))
+
+
+def _header(source: Source, scanner: Scanner, part: str | None, reading: SourceOptions) -> Record:
+    return header_record(
         source, model=scanner.model, plan=scanner.plan, started_at=utc_now(), part=part, reading=reading
     )
-    return resumption.take_up(where, header, marked=outputs.video, at=utc_now())
 
 
 def _sinks(

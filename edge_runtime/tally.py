@@ -217,7 +217,7 @@ class Tally:
             reason = "lost"
         elif interrupted:
             reason = "interrupted"
-        elif self.frames == self._max_frames:
+        elif self._max_frames is not None and self.frames >= self._max_frames:
             reason = "max-frames"
         seconds = self._end_s - self._start_s
         return Summary(

@@ -70,6 +70,11 @@ def join(marked: Path, segments: Sequence[Path], *, most: int | None = None) -> 
     Raises:
         OutputError: it cannot be written; the segments are still there.
     """
+    if most == 0:
+        with as_output_error(marked):
+            for segment in segments:
+                segment.unlink()
+        return
     joined = _joined(marked)
     kinds = itertools.groupby(itertools.islice(_packets(segments), most), key=lambda one: one[0])
     with ExitStack() as stack:

@@ -206,3 +206,16 @@ def test_has_frames(tmp_path: Path) -> None:
     assert not has_frames(tmp_path)
     write_results(tmp_path / "y", "w", frames=1, video=False)
     assert has_frames(tmp_path)
+
+
+def test_two_runs_do_not_write_to_one_folder(tmp_path: Path) -> None:
+    folder = tmp_path / "out"
+    with ResultFolder(folder) as first:
+        write_results(first.path, "first")
+        with pytest.raises(OutputError, match="another run writes there"), ResultFolder(folder):
+            pass
+        assert contents(folder) == {"results.jsonl", "marked.mp4"}
+    with ResultFolder(folder) as second:
+        write_results(second.path, "second")
+        second.keep()
+    assert word_in(folder) == "second"

@@ -164,6 +164,12 @@ def test_what_is_done_is_not_done_again(scanner: Any, tmp_path: Path, write_vide
         sources, scanner, output=tmp_path / "out", resume=True, on_start=lambda start: started.append(start.source.name)
     )
     assert started == ["b"]
+    with pytest.raises(OptionError, match=r"another source \(uri "):
+        run_sources([SCENE], scanner, output=tmp_path / "out" / "a", resume=True)
+    with pytest.raises(OptionError, match=r"another plan \(window_threshold "):
+        run_sources(
+            sources, lambda: Scanner(scanner().model, threads=1, threshold=0.9), output=tmp_path / "out", resume=True
+        )
     assert [summary.frames for summary in outcome.summaries] == [8, 8]
     assert (tmp_path / "out" / "a" / "results.jsonl").read_bytes() == before
     assert outcome.exit_code() == 0
@@ -175,6 +181,24 @@ def test_more_frames_than_before(scanner: Any, tmp_path: Path) -> None:
         outcome = run_sources([SCENE], scanner, output=tmp_path / "out", max_frames=wanted, resume=True)
         assert [summary.frames for summary in outcome.summaries] == [expected]
     assert_same(tmp_path / "out", tmp_path / "undisturbed")
+
+
+def test_fewer_frames_than_before_is_not_the_end(scanner: Any, tmp_path: Path) -> None:
+    out = interrupted(SCENE, scanner, tmp_path / "out", after=10)
+    (summary,) = run_sources([SCENE], scanner, output=out, max_frames=6, resume=True).summaries
+    assert (summary.reason, summary.frames >= 10) == ("max-frames", True)
+    run_sources([SCENE], scanner, output=out, resume=True)
+    run_sources([SCENE], scanner, output=tmp_path / "undisturbed")
+    assert_same(out, tmp_path / "undisturbed")
+
+
+def test_nothing_of_the_records_is_left_and_all_of_the_video(scanner: Any, tmp_path: Path) -> None:
+    run_sources([SCENE], scanner, output=tmp_path / "undisturbed", max_frames=20)
+    out = interrupted(SCENE, scanner, tmp_path / "out", after=10)
+    results = out / "results.jsonl"
+    results.write_bytes(results.read_bytes().splitlines(keepends=True)[0])
+    run_sources([SCENE], scanner, output=out, resume=True, max_frames=20)
+    assert_same(out, tmp_path / "undisturbed")
 
 
 def test_an_unfinished_run_beside_earlier_results(scanner: Any, tmp_path: Path) -> None:
@@ -244,6 +268,9 @@ def test_a_threshold_that_somebody_set_is_kept(tiny_model: Path, tmp_path: Path)
 def test_wrong_use(scanner: Any, tmp_path: Path, mjpeg_server: Any) -> None:
     with pytest.raises(OptionError, match="give -o"):
         run_sources([SCENE], scanner, resume=True)
+    for promise in ({"reuse": True}, {"max_latency_ms": 50.0}, {"target_fps": 5.0}):
+        with pytest.raises(OptionError, match="reuse and budgets"):
+            run_sources([SCENE], lambda options=promise: Scanner("nano", **options), output=tmp_path / "o", resume=True)
     with pytest.raises(OptionError, match="live source cannot be resumed"):
         run_sources([mjpeg_server(frames=3, then="stall").url], scanner, output=tmp_path / "out", resume=True)
 

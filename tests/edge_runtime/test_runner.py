@@ -32,6 +32,7 @@ from crackedge.edge_runtime import (
 from crackedge.edge_runtime.records import frame_record
 from crackedge.edge_runtime.runner import run
 from crackedge.edge_runtime.runs import Outcome, OutputOptions, run_sources
+from crackedge.edge_runtime.scan.area import Area
 from crackedge.edge_runtime.sources.source import SourceOptions
 from crackedge.edge_runtime.stop import StopFlag
 from crackedge.edge_runtime.tally import LostOutput, Progress, Summary
@@ -120,6 +121,21 @@ def test_images(photo: Any, scanner: Any, tmp_path: Path) -> None:
     assert outcome.exit_code() == 0
 
 
+def test_a_photograph_that_nothing_is_to_be_looked_at_in_is_passed_over(
+    photo: Any, tiny_model: Path, tmp_path: Path
+) -> None:
+    for name, size in (("a", (480, 640)), ("b", (640, 480)), ("c", (480, 640))):
+        photo(f"set/{name}.png", np.full((*size, 3), 240, np.uint8))
+    right = Area(region=(((500, 0), (640, 0), (640, 480), (500, 480)),))
+    outcome = run_sources([str(tmp_path / "set")], lambda: Scanner(tiny_model, area=right), output=tmp_path / "out")
+    _, first, last, summary = records_of(tmp_path / "out")
+    assert [Path(frame["file"]).name for frame in (first, last)] == ["a.png", "c.png"]
+    assert "nothing of a frame of 480x640 lies in it" in summary["skipped"][0]["reason"]
+    assert outcome.exit_code() == 0
+    with pytest.raises(OptionError, match="nothing of a frame of 480x640"):
+        run_sources([str(tmp_path / "set/b.png")], lambda: Scanner(tiny_model, area=right), output=tmp_path / "b")
+
+
 def test_several_sources(clip: Path, photo: Any, scanner: Any, tmp_path: Path) -> None:
     folder = tmp_path / "videos"
     folder.mkdir()
@@ -164,6 +180,16 @@ def test_a_cut_off_file_has_a_gap(clip: Path, scanner: Any, tmp_path: Path, writ
     assert summary["gaps"] == 1
     assert len(warnings) == 1
     assert outcome.exit_code() == 0
+
+
+def test_a_cut_off_file_has_a_gap_in_real_time_too(scanner: Any, tmp_path: Path, write_video: Any) -> None:
+    path = write_video("cut.mp4", frames=40, movflags="faststart")
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    run_sources([str(path)], scanner, output=tmp_path / "out", reading=SourceOptions(realtime=True))
+    *_, last, gap, summary = records_of(tmp_path / "out")
+    assert gap["type"] == "gap"
+    assert gap["before_index"] == last["index"] + 1 == summary["frames"]
+    assert summary["gaps"] == 1
 
 
 def test_a_new_run_replaces_the_old_one_only_when_it_succeeds(
