@@ -152,9 +152,10 @@ def affine(
     """
     if scale < 0.8:  # warping alone would alias
         image = np.asarray(cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA), np.uint8)
-        thin = cv2.resize(label, (image.shape[1], image.shape[0]), interpolation=cv2.INTER_AREA)
-        unknown = cv2.resize(label, (image.shape[1], image.shape[0]), interpolation=cv2.INTER_NEAREST)
-        label = np.where((thin > 64) & (unknown != 128), 255, unknown).astype(np.uint8)
+        size = (image.shape[1], image.shape[0])
+        crack = cv2.resize((label == 255).astype(np.uint8) * 255, size, interpolation=cv2.INTER_AREA)
+        nearest = cv2.resize(label, size, interpolation=cv2.INTER_NEAREST)
+        label = np.where((crack > 64) & (nearest != 128), 255, nearest).astype(np.uint8)
         scale = 1.0
     height, width = image.shape[:2]
     half = out_px / 2 / scale

@@ -43,3 +43,13 @@ def test_a_view_and_its_label_stay_together(scale: float) -> None:
         assert agree > 0.97
         seen += int((seen_label == 255).any())
     assert seen >= 4
+
+
+@pytest.mark.parametrize("scale", [0.4, 0.55, 0.7, 1.0, 1.8])
+def test_no_view_makes_a_crack_of_what_is_not_known(scale: float) -> None:
+    label = np.zeros((400, 400), np.uint8)
+    label[100:301, 60:333] = 128
+    label[::40] = 128
+    for seed in range(6):
+        _, seen = affine(_picture()[:400, :400], label, out_px=224, scale=scale, rng=np.random.default_rng(seed))
+        assert set(np.unique(seen)) <= {0, 128}
