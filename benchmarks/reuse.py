@@ -28,7 +28,7 @@ from crackedge.benchmarks.table import Figure, aligned
 from crackedge.edge_runtime.errors import OptionError
 from crackedge.edge_runtime.frame import Image
 from crackedge.edge_runtime.models.model import DEFAULT_MODEL, Model, open_model
-from crackedge.edge_runtime.scan.audit import lost_cells, region_cells
+from crackedge.edge_runtime.scan.audit import lost_cells
 from crackedge.edge_runtime.scan.scanner import FrameResult, Scanner
 from crackedge.edge_runtime.sources.opening import open_source
 
@@ -157,7 +157,10 @@ def _timed(scanner: Scanner, image: Image, time_s: float, samples: list[float]) 
 
 
 def _cells(result: FrameResult) -> npt.NDArray[np.bool_]:
-    return region_cells(result.regions, result.score_map.cell_scores.shape)
+    cracked = np.zeros(result.score_map.cell_scores.shape, bool)
+    for region in result.regions:
+        cracked[tuple(np.transpose(region.cells))] = True
+    return cracked
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ import numpy.typing as npt
 from crackedge.edge_runtime import lattice
 from crackedge.edge_runtime.models.card import Calibration, OperatingPoint
 from crackedge.edge_runtime.scan.carry import log_odds
-from crackedge.edge_runtime.scan.regions import Region, find_regions
+from crackedge.edge_runtime.scan.regions import cracked_cells
 from crackedge.edge_runtime.scan.scoremap import ScoreMap
 
 ALLOWED_LOSS = 0.008  # of the cracked cells, so that 1 % is kept to
@@ -85,14 +85,6 @@ def lowered(point: OperatingPoint, doubt: Doubt, *, factor: float | None = None)
     )
 
 
-def region_cells(regions: Iterable[Region], cells_hw: tuple[int, ...]) -> npt.NDArray[np.bool_]:
-    """(rows, cols): the cells of crack regions."""
-    cracked = np.zeros(cells_hw, bool)
-    for region in regions:
-        cracked[tuple(np.transpose(region.cells))] = True
-    return cracked
-
-
 def lost_cells(full: npt.NDArray[np.bool_], other: npt.NDArray[np.bool_]) -> int:
     """How many cracked cells of a full scan have none in the other map within one cell, corners included."""
     near = cv2.dilate(other.view(np.uint8), _NEIGHBOURS).view(bool)
@@ -127,7 +119,7 @@ def audited(
         return doubt
     window_error = calibration.scale * float((expected.window_logits - found.window_logits)[windows].std())
     cell_error = calibration.cell_scale * float((expected.cell_logits - found.cell_logits)[where].std())
-    full = region_cells(find_regions(found, point, frame_hw=frame_hw), where.shape)
+    full = cracked_cells(found, point, frame_hw=frame_hw)
     learnt = replace(
         doubt,
         window_error=_ERROR_MEMORY * doubt.window_error + (1 - _ERROR_MEMORY) * window_error,
@@ -137,10 +129,8 @@ def audited(
     if not cracked:
         return learnt
 
-    maps = []
-    for factor in _FACTORS:
-        low = lowered(point, doubt, factor=factor)
-        maps.append(region_cells(find_regions(expected, low, frame_hw=frame_hw), where.shape))
+    points = (lowered(point, doubt, factor=factor) for factor in _FACTORS)
+    maps = [cracked_cells(expected, low, frame_hw=frame_hw) for low in points]
     lost = [lost_cells(full & where, carried) for carried in maps]
     return replace(
         learnt,

@@ -172,8 +172,10 @@ class PartialEngine:
             return _Known(view, blank, blank.known, motion.reason, None)
         change = changes(anchor.view, view, motion.matrix)
         changed = change > max(_CHANGE, _CHANGE_FACTOR * float(np.median(change)))
-        here = anchor.map if motion.still else carry.carried(
-            anchor.map, motion.matrix, now_s, frame_hw=(image.shape[0], image.shape[1])
+        here = (
+            anchor.map
+            if motion.still
+            else carry.carried(anchor.map, motion.matrix, now_s, frame_hw=(image.shape[0], image.shape[1]))
         )
         return _Known(view, here, changed, "", motion.matrix)
 

@@ -69,16 +69,40 @@ def find_regions(
         allowed: (rows, cols), the cells where cracks are looked for; all unless given.
         carried: cells with thresholds of their own, if there are any.
     """
+    marked, best_window = _marked(scores, point, frame_hw, allowed, carried)
+    return _regions_of(marked, best_window, frame_hw) if marked.any() else []
+
+
+def cracked_cells(scores: ScoreMap, point: OperatingPoint, *, frame_hw: tuple[int, int]) -> npt.NDArray[np.bool_]:
+    """(rows, cols): the cells of the regions that :func:`find_regions` gives, without walking round them."""
+    return _marked(scores, point, frame_hw, None, None)[0]
+
+
+def highest_score(scores: ScoreMap, allowed: npt.NDArray[np.bool_] | None = None) -> float:
+    """The highest score of the windows that contain an allowed cell; 0 where there are none."""
+    if allowed is None:
+        return scores.max_score
+    return float(scores.window_scores.max(initial=0.0, where=_has_cell(scores, allowed)))
+
+
+def _marked(
+    scores: ScoreMap,
+    point: OperatingPoint,
+    frame_hw: tuple[int, int],
+    allowed: npt.NDArray[np.bool_] | None,
+    carried: Carried | None,
+) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.float32]]:
+    """(rows, cols) each: the marked cells, and the highest score of the cracked windows that contain a cell."""
     cracked = scores.window_scores >= np.float32(point.window_threshold)
     certain = scores.cell_scores >= np.float32(point.cell_threshold)
     if carried is not None:
         low = scores.window_scores >= np.float32(carried.point.window_threshold)
         cracked |= low & _has_cell(scores, carried.cells)
         certain |= carried.cells & (scores.cell_scores >= np.float32(carried.point.cell_threshold))
-    if not cracked.any():
-        return []
-    height, width = frame_hw
     rows, cols = scores.cell_scores.shape
+    if not cracked.any():
+        return np.zeros((rows, cols), bool), np.full((rows, cols), _NO_WINDOW, np.float32)
+    height, width = frame_hw
     inside = np.zeros((rows, cols), bool)  # cells beyond a frame smaller than a tile show nothing but reflections
     inside[: -(-height // lattice.CELL), : -(-width // lattice.CELL)] = True
 
@@ -87,16 +111,7 @@ def find_regions(
     _mark_best_cells(marked, scores, cracked, inside)
     if allowed is not None:
         marked &= allowed
-        if not marked.any():
-            return []
-    return _regions_of(marked, best_window, frame_hw)
-
-
-def highest_score(scores: ScoreMap, allowed: npt.NDArray[np.bool_] | None = None) -> float:
-    """The highest score of the windows that contain an allowed cell; 0 where there are none."""
-    if allowed is None:
-        return scores.max_score
-    return float(scores.window_scores.max(initial=0.0, where=_has_cell(scores, allowed)))
+    return marked, best_window
 
 
 def _has_cell(scores: ScoreMap, cells: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
