@@ -122,7 +122,8 @@ class FootageStore:
             place = self.folder / ("own" if size is None else f"{size[0]}x{size[1]}")
             with as_output_error(place):
                 place.mkdir()
-                footage = make_footage(place, source=self._source, size=size)
+            footage = make_footage(place, source=self._source, size=size)  # whose own errors say what is wrong
+            with as_output_error(place):
                 np.save(place / "frames.npy", np.stack(footage.frames))
             self._made[size] = footage, f"{place.name}/frames.npy"
         return self._made[size]

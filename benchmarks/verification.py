@@ -26,8 +26,8 @@ from crackedge.edge_runtime.errors import ModelError
 from crackedge.edge_runtime.frame import Image
 from crackedge.edge_runtime.lattice import CELL, TILE
 from crackedge.edge_runtime.models import golden
+from crackedge.edge_runtime.models.card import MEMBER, ModelCard, split_card
 from crackedge.edge_runtime.models.card import SCHEMA as CARD_SCHEMA
-from crackedge.edge_runtime.models.card import ModelCard, split_card
 from crackedge.edge_runtime.models.interpreter import Interpreter, check_threads
 from crackedge.edge_runtime.models.model import Model, open_model, read_model
 from crackedge.edge_runtime.scan.dense_engine import DenseEngine
@@ -77,12 +77,14 @@ def verify(
         progress: is told after each picture of the sets.
 
     Raises:
-        ModelError: there is no such file, or it cannot be read.
+        ModelError: there is no such file, or it cannot be read, or it has no card and cannot be run either.
         DataError: a set cannot be used.
         OptionError: fewer than one thread.
     """
     counts = sorted({1, check_threads(threads)})
     path, data = read_model(name_or_path)
+    if MEMBER.encode() not in data:  # there is no card by which to tell that it is damaged, or no model at all
+        Interpreter(data, threads=1, origin=str(path))
     result: dict[str, Any] = {
         "schema": SCHEMA,
         "model": {"file": str(path), "sha256": hashlib.sha256(data).hexdigest()},

@@ -37,14 +37,14 @@ def load_delegate(text: str, load: Callable[..., Any]) -> Any:
         load: the TFLite package's own ``load_delegate``.
 
     Raises:
-        OptionError: there is no such library, or it is no delegate.
-        ModelError: the delegate refuses to start, as without its device.
+        OptionError: the library is no delegate.
+        ModelError: there is no such library, or the delegate refuses to start, as without its device.
     """
     library, options = parse_delegate(text)
     try:
         found = ctypes.PyDLL(library)  # first by ourselves: the packages leave half an object behind when this fails
     except OSError as error:
-        raise OptionError(f"delegate {library}: cannot be loaded ({error}); give the path of its library") from error
+        raise ModelError(f"delegate {library}: cannot be loaded ({error}); give the path of its library") from error
     missing = [name for name in _ENTRY_POINTS if not hasattr(found, name)]
     if missing:
         raise OptionError(f"delegate {library}: a library without {' and '.join(missing)}; expected a TFLite delegate")

@@ -126,8 +126,8 @@ class Interpreter:
 
     Raises:
         ModelError: there is no interpreter, or it cannot read this flatbuffer, or the network is of another kind, or
-            the delegate does not work.
-        OptionError: there is no such delegate.
+            the delegate is not there or does not work.
+        OptionError: what should be a delegate is none.
     """
 
     _announced = False  # LiteRT tells which delegate it made, once in a process

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from crackedge.edge_runtime import lattice
-from crackedge.edge_runtime.errors import OptionError
+from crackedge.edge_runtime.errors import OptionError, SourceError
 
 Unit = Literal["pixel", "fraction"]
 Polygon = tuple[tuple[float, float], ...]
@@ -54,12 +54,13 @@ def read_area(path: Path) -> Area:
     """Read ``{"region": [[[x, y], ...], ...], "ignore": [...], "unit": "pixel" or "fraction"}``; each may be left out.
 
     Raises:
-        OptionError: the file cannot be read, or says something else.
+        SourceError: the file cannot be read.
+        OptionError: it says something else.
     """
     try:
         content = json.loads(path.read_text("utf-8"))
     except OSError as error:
-        raise OptionError(f"{path}: cannot be read ({error.strerror})") from error
+        raise SourceError(f"{path}: cannot be read ({error.strerror}); give a JSON file of polygons") from error
     except ValueError as error:
         raise OptionError(f"{path}: not a JSON file ({error})") from error
     if not isinstance(content, dict):

@@ -18,7 +18,7 @@ import cv2
 import numpy as np
 from av.video.frame import PictureType, VideoFrame
 
-from crackedge.edge_runtime.errors import OutputError
+from crackedge.edge_runtime.errors import OptionError, OutputError
 from crackedge.edge_runtime.frame import Frame, Image
 from crackedge.edge_runtime.records import Record
 from crackedge.edge_runtime.scan.coverage import worth_marking
@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 
     from av.container import OutputContainer
     from av.video.stream import VideoStream
+
+PRESETS = ("ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "slow", "slower", "veryslow", "placebo")
 
 _TICKS_HZ = 90_000  # of the marked video: all usual rates are whole numbers of it
 _KEY_S = 0.5  # between key frames; what is after the last one dies with the process
@@ -55,13 +57,16 @@ class VideoSink:
     Args:
         path: the file; replaced.
         fps: nominal frames per second of the source, where known.
-        preset: of x264.
+        preset: one of :data:`PRESETS`.
         crf: quality of x264, 0 (lossless) to 51.
         begin_s: position in the source, seconds, at which the marked video begins.
 
     Attributes:
         timing_ms: of the last frame: ``mark`` (drawing) and ``encode``.
         files: begun so far.
+
+    Raises:
+        OptionError: there is no such preset.
     """
 
     def __init__(
@@ -73,6 +78,8 @@ class VideoSink:
         crf: int = 23,
         begin_s: float = 0.0,
     ) -> None:
+        if preset not in PRESETS:
+            raise OptionError(f"preset {preset!r}: expected one of {', '.join(PRESETS)}")
         self.name = path.name
         self._path, self._fps, self._preset, self._crf = path, fps or _GUESSED_FPS, preset, crf
         self._begin_s = begin_s

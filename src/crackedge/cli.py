@@ -9,6 +9,7 @@ from typing import NoReturn
 import click
 
 from crackedge.commands import exit_codes
+from crackedge.commands.standard_streams import guard_streams
 
 _COMMANDS = ("bench", "calibrate", "evaluate", "export", "info", "run", "train", "tune", "verify")
 _SETTINGS = {"max_content_width": 110, "help_option_names": ["-h", "--help"]}
@@ -16,6 +17,7 @@ _SETTINGS = {"max_content_width": 110, "help_option_names": ["-h", "--help"]}
 
 def main() -> NoReturn:
     """Run the command line and end the process with the documented exit code."""
+    guard_streams()
     try:
         code = cli(prog_name="crackedge", standalone_mode=False)
     except click.ClickException as error:
@@ -24,10 +26,11 @@ def main() -> NoReturn:
     except click.Abort:
         code = 130
     except Exception as error:
-        code = _exit_code(error)
-        if code is None:
+        said = _said_as(error)
+        if said is None:
             raise
-        click.echo(f"crackedge: {error}", err=True)
+        code, line = said
+        click.echo(f"crackedge: {line}", err=True)
     sys.exit(code if isinstance(code, int) else 0)
 
 
@@ -56,10 +59,12 @@ def cli() -> None:
     """
 
 
-def _exit_code(error: Exception) -> int | None:
-    """The documented exit code of an error of ours; None for any other."""
+def _said_as(error: Exception) -> tuple[int, str] | None:
+    """The documented exit code and the line for an error of ours, or the system's about a file; None for any other."""
     from crackedge.edge_runtime import errors
 
+    if isinstance(error, OSError) and error.filename is not None:  # in a folder that one may not enter, say
+        return exit_codes.FAILED, f"{error.filename}: {error.strerror}"
     if not isinstance(error, errors.CrackedgeError):
         return None
     codes = {
@@ -67,4 +72,4 @@ def _exit_code(error: Exception) -> int | None:
         errors.LiveSourceError: exit_codes.LIVE,
         errors.ProofError: exit_codes.PROOF,
     }
-    return next((code for kind, code in codes.items() if isinstance(error, kind)), exit_codes.FAILED)
+    return next((code for kind, code in codes.items() if isinstance(error, kind)), exit_codes.FAILED), str(error)

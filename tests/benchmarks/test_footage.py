@@ -83,6 +83,15 @@ def test_footage_that_cannot_be_had_is_named(tmp_path: Path) -> None:
         make_footage(tmp_path, source="99")
 
 
+def test_a_store_of_footage_that_cannot_be_had_says_no_more_than_that(tmp_path: Path) -> None:
+    absent = tmp_path / "absent.mp4"
+    with FootageStore(str(absent)) as store, pytest.raises(SourceError) as raised:
+        store.take(None)
+    assert str(raised.value).startswith(f"{absent}: no such file")
+    with FootageStore("99") as store, pytest.raises(LiveSourceError):
+        store.take(None)
+
+
 def test_a_store_makes_each_size_once_and_is_gone_afterwards() -> None:
     with FootageStore() as store:
         footage, name = store.take((320, 240))

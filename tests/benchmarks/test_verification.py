@@ -98,7 +98,7 @@ def test_a_file_without_golden_vectors_is_not_proven(context_model: Path) -> Non
     [
         (lambda data: data[:1000] + bytes([data[1000] ^ 1]) + data[1001:], "sha256 is not the one in its card"),
         (lambda data: data[:-10], "its model card is cut off"),
-        (lambda data: b"GIF89a" + bytes(100), "no model card, so nothing is proven"),
+        (lambda data: split_card(data, origin="x")[0], "no model card, so nothing is proven"),
     ],
 )
 def test_a_damaged_file_is_not_proven(proven: Path, damage: Callable[[bytes], bytes], said: str) -> None:
@@ -164,6 +164,13 @@ def test_figures_stand_beside_the_cards(proven: Path, photographs: Path) -> None
 def test_what_cannot_be_looked_at_is_an_error(tmp_path: Path, proven: Path) -> None:
     with pytest.raises(ModelError, match="no such model file"):
         verify(tmp_path / "absent.tflite")
+    foreign, cut = tmp_path / "foreign.tflite", tmp_path / "cut.tflite"
+    foreign.write_bytes(b"GIF89a" + bytes(100))
+    cut.write_bytes(proven.read_bytes()[:100])
+    with pytest.raises(ModelError, match=r"foreign\.tflite: not a TFLite file"):
+        verify(foreign)
+    with pytest.raises(ModelError, match=r"cut\.tflite: .* cannot read it"):
+        verify(cut)
     with pytest.raises(OptionError, match="threads 0"):
         verify(proven, threads=0)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shlex
@@ -26,7 +27,8 @@ from click.testing import CliRunner
 import crackedge as package
 from crackedge.cli import cli, main
 from crackedge.edge_runtime.models.card import SCHEMA, ModelCard
-from crackedge.edge_runtime.models.model import open_model
+from crackedge.edge_runtime.models.model import open_model, shipped_models
+from crackedge.edge_runtime.sinks.marked_video import PRESETS
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 COMMANDS = ("bench", "calibrate", "evaluate", "export", "info", "run", "train", "tune", "verify")
@@ -123,6 +125,18 @@ def test_every_help_has_examples_that_can_be_typed(name: str) -> None:
 def test_every_option_says_what_it_does(name: str) -> None:
     for option in named(name).params:
         assert not isinstance(option, click.Option) or option.help or isinstance(option.type, click.Choice), option.name
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_help_has_exit_codes(name: str) -> None:
+    assert "exit code" in (named(name).help or "").lower()
+
+
+def test_the_help_names_the_shipped_models_that_state_no_scale() -> None:
+    (option,) = (option for option in named("run").params if option.name == "gsd_mm")
+    assert isinstance(option, click.Option)
+    for name in shipped_models():
+        assert (name in (option.help or "")) == (open_model(name).card.gsd_mm is None)
 
 
 def loaded_by(*arguments: str | Path) -> set[str]:
@@ -346,6 +360,13 @@ FAILURES = {
     "foreign model": (1, "run {photo} -o {out} -m {root}/foreign.tflite", "foreign.tflite: not a TFLite file"),
     "model cut off": (1, "run {photo} -o {out} -m {root}/cut.tflite", "cut.tflite: "),
     "card of a newer schema": (1, "run {photo} -o {out} -m {root}/newer.tflite", "upgrade crackedge"),
+    "missing area": (1, "run {photo} -o {out} -m {model} --roi {root}/absent.json", "absent.json: cannot be read"),
+    "missing delegate": (
+        1,
+        "run {photo} -o {out} -m {model} --delegate {root}/absent.so",
+        "absent.so: cannot be loaded",
+    ),
+    "a video as bare frames": (2, "run {root}/noise.mp4 -o {out} -m {model} --raw 9x9", "noise.mp4: --raw is for bare"),
     "missing model": (1, "run {photo} -o {out} -m absent", "absent: no such model file"),
     "foreign output": (1, "run {photo} -o {root}/letters -m {model}", "letters: holds files that are not results"),
     "output is a file": (1, "run {photo} -o {photo} -m {model}", "good.png: a file"),
@@ -364,6 +385,8 @@ FAILURES = {
     "report nowhere": (1, "evaluate {root} -m {model} --json {root}/absent/f.json", "f.json: cannot be written"),
     "bench of a foreign file": (1, "bench {root}/foreign.tflite", "foreign.tflite: not a TFLite file"),
     "bench of no size": (2, "bench {model} --size huge", "size 'huge': expected WIDTHxHEIGHT"),
+    "bench of missing footage": (1, "bench {model} --source absent.mp4", "crackedge: absent.mp4: no such file"),
+    "proof of no model": (1, "verify {photo}", "good.png: not a TFLite file"),
     "bench for no time": (2, "bench {model} --duration 0", "duration 0"),
     "a look into a foreign file": (1, "info {root}/foreign.tflite", "foreign.tflite: not a TFLite file"),
     "a look into nothing": (1, "info absent", "absent: no such model file"),
@@ -392,6 +415,7 @@ def test_what_cannot_be_done_is_one_line_and_harms_nothing(name: str, call: Call
         ("run x.mp4 --engine magic", "'magic' is not one of 'auto', 'tiles', 'dense'"),
         ("run x.mp4 --bogus", "--bogus"),
         ("run x.mp4 --max-frames 0", "0 is not in the range"),
+        ("run x.mp4 --preset bold", "'bold' is not one of 'ultrafast', 'superfast'"),
         ("run --camera -1", "-1 is not in the range"),
         ("evaluate", "Missing argument 'DATA'"),
         ("train", "no photographs: give --data-root, or --resume a run"),
@@ -405,6 +429,98 @@ def test_wrong_use_names_the_option_and_where_help_is(command: str, words: str, 
     assert usage.startswith("Usage: crackedge")
     assert "--help" in hint
     assert words in error
+
+
+def test_the_presets_are_those_of_the_marked_video() -> None:
+    (preset,) = (option for option in named("run").params if option.name == "preset")
+    assert isinstance(preset.type, click.Choice)
+    assert tuple(preset.type.choices) == PRESETS
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "run {root}/locked/a.mp4 -m {model}",
+        "run {photo} -m {root}/locked/m.tflite",
+        "evaluate {root}/locked/few -m {model}",
+        "evaluate {root} -m {model} --json {root}/locked/f.json",
+        "bench {model} --json {root}/locked/f.json",
+    ],
+)
+def test_a_folder_that_one_may_not_enter_is_named(
+    command: str, call: Call, photo: Callable[..., Path], tiny_model: Path, tmp_path: Path, monkeypatch: Any
+) -> None:
+    exists = Path.exists
+
+    def refused(path: Path) -> bool:  # root may enter everything
+        if "locked" in path.parts:
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return exists(path)
+
+    path, *_ = (part for part in command.format(root=tmp_path, model="", photo="").split() if "locked" in part)
+    arguments = command.format(root=tmp_path, model=tiny_model, photo=photo("good.png")).split()
+    (tmp_path / "locked").mkdir()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(Path, "exists", refused)
+    done = call(*arguments)
+    assert (done.code, done.out) == (1, "")
+    (line,) = done.err.splitlines()[-1:]
+    assert line.startswith(f"crackedge: {path}: ")
+    assert "Permission denied" in line
+
+
+def in_the_shell(line: str, *arguments: str | Path, buffered: bool = True) -> subprocess.CompletedProcess[str]:
+    """The program as ``"$@"`` in a line of the shell."""
+    command = ["sh", "-c", line, "sh", sys.executable, "-W", "ignore", "-m", "crackedge", *map(str, arguments)]
+    environment = {**os.environ, "PYTHONUNBUFFERED": "" if buffered else "1"}
+    return subprocess.run(command, capture_output=True, text=True, timeout=300, check=False, env=environment)
+
+
+@pytest.mark.parametrize("line", ['"$@" 2>/dev/full', '"$@" 2>&-'], ids=["full", "closed"])
+@pytest.mark.parametrize("buffered", [True, False])
+def test_a_log_that_cannot_be_written_stops_nothing(
+    line: str, buffered: bool, photo: Callable[..., Path], tiny_model: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    run = ("run", photo("wall.png"), "-o", out, "-m", tiny_model, "--fail-on-crack")
+    done = in_the_shell(line, *run, buffered=buffered)
+    assert (done.returncode, done.stderr) == (10, "")
+    assert done.stdout.startswith(f"{out}: 1 frame, 1 with cracks")
+    assert [record["type"] for record in records(out)] == ["header", "frame", "summary"]
+    assert in_the_shell(line, "run", "--bogus", buffered=buffered).returncode == 2
+    assert in_the_shell(line, "run", "absent.mp4", buffered=buffered).returncode == 1
+
+
+@pytest.mark.parametrize("buffered", [True, False])
+@pytest.mark.parametrize("arguments", ["--help", "--version", "info --no-time"])
+def test_what_cannot_be_printed_is_said_in_one_line(arguments: str, buffered: bool) -> None:
+    done = in_the_shell('"$@" >/dev/full', *arguments.split(), buffered=buffered)
+    said = "crackedge: standard output: cannot be written (No space left on device)\n"
+    assert (done.returncode, done.stderr) == (1, said)
+
+
+@pytest.mark.parametrize("line", ['"$@" >/dev/full', '{ "$@"; echo $? >&2; } | true'], ids=["full", "closed pipe"])
+@pytest.mark.parametrize(
+    "command", ["evaluate {data} -m {model}", "verify nano", "info --no-time", "bench {model} --scenario null"]
+)
+def test_what_was_found_is_kept_although_it_cannot_be_printed(
+    line: str, command: str, tiny_model: Path, photo: Callable[..., Path], tmp_path: Path
+) -> None:
+    data = photo("site/crack/wall.png").parents[1]
+    photo("site/no_crack/wall.png", cracked=False)
+    words = command.format(data=data, model=tiny_model).split()
+    if words[0] == "bench":
+        words += ["--duration", "0.1", "--restarts", "1"]
+    file = tmp_path / "found.json"
+    done = in_the_shell(line, *words, "--json", file)
+    if "|" in line:
+        assert done.stderr.splitlines()[-1] == "1"
+        assert "crackedge: " not in done.stderr
+    else:
+        assert done.returncode == 1
+        assert done.stderr.endswith("crackedge: standard output: cannot be written (No space left on device)\n")
+    assert "Traceback" not in done.stderr
+    assert json.loads(file.read_text(encoding="utf-8"))["schema"]
 
 
 def test_a_crack_in_the_program_itself_is_not_hidden(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -480,6 +596,24 @@ def test_evaluate_with_both_engines_says_where_they_differ(
     assert [name for name, one in result["engines"].items() if one["border"]] == ["masked"]
     assert "tiles and dense, each by its own calibration" in done.out
     assert "false pos. at the border" in done.out
+
+
+@pytest.mark.parametrize(("split", "code"), [("train", 0), ("val", 0), ("test", 1), ("foo", 1)])
+def test_evaluate_of_a_split(split: str, code: int, call: Call, tiny_model: Path, photographs: Path) -> None:
+    assert call("evaluate", photographs / "tiles", "-m", tiny_model, "--split", split).code == code
+
+
+@pytest.mark.parametrize("split", ["train", "val", "test", "foo"])
+def test_evaluate_of_a_split_where_there_is_none(
+    split: str, call: Call, tiny_model: Path, photo: Callable[..., Path]
+) -> None:
+    site = photo("site/crack/wall.png").parents[1]
+    assert call("evaluate", site, "-m", tiny_model).code == 0
+    for data in (site, site.parent):
+        done = call("evaluate", data, "-m", tiny_model, "--split", split)
+        assert (done.code, done.out) == (2, "")
+        assert done.err.startswith(f"crackedge: {site}: no folder {split}")
+        assert done.err.count("\n") == 1
 
 
 def test_evaluate_of_one_class_alone(call: Call, tiny_model: Path, photographs: Path) -> None:

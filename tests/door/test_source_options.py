@@ -13,7 +13,8 @@ import jsonschema
 import pytest
 from click.testing import CliRunner
 
-from crackedge.commands.source_options import given_area, given_reading, source_options
+from crackedge.commands.source_options import given_area, given_reading, refuse_raw, source_options
+from crackedge.edge_runtime.errors import OptionError, SourceError
 from crackedge.edge_runtime.scan.area import Area
 from crackedge.edge_runtime.sources.pipe import RawVideo
 from crackedge.edge_runtime.sources.source import SourceOptions
@@ -68,7 +69,6 @@ def typed(text: str) -> SourceOptions | Area | None:
         ("--flip d", None),
         ("--fps 0", None),
         ("--raw 640", None),
-        ("--roi none.json", None),
     ],
 )
 def test_what_is_typed(text: str, options: dict[str, Any] | None) -> None:
@@ -79,9 +79,23 @@ def test_what_is_typed(text: str, options: dict[str, Any] | None) -> None:
         assert typed(text) == SourceOptions(**options)
 
 
+def test_bare_frames_are_in_no_video(tmp_path: Path) -> None:
+    (tmp_path / "clip.yuv").write_bytes(bytes(300))
+    refuse_raw([str(tmp_path / "clip.yuv"), "-"])
+    (tmp_path / "clip.MP4").write_bytes(bytes(300))
+    for text in ("clip.MP4", "*.MP4", "."):
+        with pytest.raises(OptionError, match=r"clip\.MP4: --raw is for bare frames, and \.MP4 is a video"):
+            refuse_raw([str(tmp_path / "clip.yuv"), str(tmp_path / text)])
+
+
 def test_an_area_is_read(tmp_path: Path) -> None:
     (tmp_path / "roi.json").write_text('{"ignore": [[[0, 0], [9, 0], [9, 9]]]}')
     assert typed(f"--roi {tmp_path / 'roi.json'}") == Area(ignore=(((0, 0), (9, 0), (9, 9)),))
+
+
+def test_an_area_that_is_not_there_is_a_missing_file() -> None:
+    with pytest.raises(SourceError, match=r"none\.json: cannot be read"):
+        typed("--roi none.json")
 
 
 def test_a_stretch_of_a_scene_turned_and_partly_hidden(crackedge: Crackedge, tiny_model: Path, tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import textwrap
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -268,9 +269,10 @@ def test_a_threshold_that_somebody_set_is_kept(tiny_model: Path, tmp_path: Path)
 def test_wrong_use(scanner: Any, tmp_path: Path, mjpeg_server: Any) -> None:
     with pytest.raises(OptionError, match="give -o"):
         run_sources([SCENE], scanner, resume=True)
-    for promise in ({"reuse": True}, {"max_latency_ms": 50.0}, {"target_fps": 5.0}):
+    promises: list[dict[str, Any]] = [{"reuse": True}, {"max_latency_ms": 50.0}, {"target_fps": 5.0}]
+    for promise in promises:
         with pytest.raises(OptionError, match="reuse and budgets"):
-            run_sources([SCENE], lambda options=promise: Scanner("nano", **options), output=tmp_path / "o", resume=True)
+            run_sources([SCENE], partial(Scanner, "nano", **promise), output=tmp_path / "o", resume=True)
     with pytest.raises(OptionError, match="live source cannot be resumed"):
         run_sources([mjpeg_server(frames=3, then="stall").url], scanner, output=tmp_path / "out", resume=True)
 

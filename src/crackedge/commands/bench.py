@@ -205,7 +205,6 @@ def _one(
     result = bench_model(
         plan.model, store, scenarios=scenarios, size=plan.size, progress=line.show, **given, **_measuring(options)
     )
-    click.echo(format_bench(result))
     if options["sustain"]:
         frames = store.take(plan.size)[0].frames
         with Scanner(plan.model, **given) as scanner:
@@ -214,12 +213,14 @@ def _one(
                 duration_s=options["sustain"],
                 progress=line.show,
             )
-        click.echo(format_sustained(result["sustained"]))
     if base is not None:
         result["comparison"] = comparison.compare(base, result)
-        click.echo(comparison.format_comparison(result["comparison"]))
     _write(result, json_file, html_file, bench_page)
+    click.echo(format_bench(result))
+    if options["sustain"]:
+        click.echo(format_sustained(result["sustained"]))
     if base is not None:
+        click.echo(comparison.format_comparison(result["comparison"]))
         comparison.check_regression(result["comparison"], fail_over=fail_over)
 
 
@@ -265,10 +266,10 @@ def _side_by_side(
         found["advice"] = advise(found["plans"], target_fps=target_fps)
         text = format_advice(found["advice"], target_fps=target_fps)
         text += "".join(f"\n{one['name']}: not measured, {one['failed']}" for one in found["plans"] if one["failed"])
+    _write(found, json_file, html_file, lambda whole: sweep_page(whole, text=text))
     click.echo(text)
     for warning in warnings_of(found):
         click.echo(f"warning: {warning}")
-    _write(found, json_file, html_file, lambda whole: sweep_page(whole, text=text))
 
 
 def _estimate(
@@ -291,9 +292,9 @@ def _estimate(
         fitting.append(plan)
     found = estimate_plans(fitting, published, target_fps=target_fps, default_size=SIZE)
     text = format_estimates(found, published, board=board, target_fps=target_fps)
-    click.echo(text)
     whole = {"kind": "estimate", "board": board, "target_fps": target_fps, "plans": found}
     _write(whole, json_file, html_file, lambda _: text_page(f"{board}: estimate", text))
+    click.echo(text)
 
 
 def _measuring(options: dict[str, Any]) -> dict[str, Any]:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 
 from crackedge.commands.options import (
     cardless_options,
@@ -18,13 +20,18 @@ from crackedge.commands.options import (
 )
 from crackedge.commands.terminal import StatusLine, write_json
 
+if TYPE_CHECKING:
+    from crackedge.benchmarks.data_sets import LabelledSet
+
 
 @click.command()
 @click.argument("data", type=click.Path(path_type=Path))
 @model_option
 @engine_options(both="dense, and how tiles compares")
 @cardless_options
-@click.option("--split", default="val", show_default=True, help="Which split of each set: train, val, test.")
+@click.option(
+    "--split", default="val", show_default=True, help="Split of each set: train, val, test, or another folder."
+)
 @value_clear_option
 @click.option("--operating-point", help="Named thresholds of the model's card [default: the card's default].")
 @json_option("Write figures and scores here.")
@@ -37,24 +44,42 @@ def evaluate(data: Path, split: str, value_clear: tuple[int, ...], json_file: Pa
     crackedge evaluate photos/ --json figures.json
     crackedge evaluate photos/ --engine both
     crackedge evaluate roads/ --split train --value-clear 64
+
+    Exit codes: 0 done, 1 failed, 2 wrong use.
     """
     from crackedge.benchmarks.data_sets import find_sets
     from crackedge.benchmarks.engine_agreement import evaluate_both, format_engines
     from crackedge.benchmarks.evaluation import evaluate as evaluate_model
     from crackedge.benchmarks.evaluation import format_evaluation
 
+    sets = find_sets(data, split=split, value_clear=value_clear)
+    if click.get_current_context().get_parameter_source("split") is not ParameterSource.DEFAULT:
+        _require_split(sets, split)
     engine = options["engine"]
     judge = evaluate_both if engine == "both" else partial(evaluate_model, engine=engine)
     with StatusLine() as line:
         result = judge(
             open_given_model(options),
-            find_sets(data, split=split, value_clear=value_clear),
+            sets,
             operating_point=options["operating_point"],
             threads=options["threads"],
             progress=lambda name, done, total: line.show(f"{name}: {done}/{total}"),
         )
+    if json_file is not None:
+        write_json(json_file, result)
     click.echo(format_evaluation(result))
     if "engines" in result:
         click.echo(f"\n{format_engines(result['engines'])}")
-    if json_file is not None:
-        write_json(json_file, result)
+
+
+def _require_split(sets: Sequence[LabelledSet], split: str) -> None:
+    """Refuse sets that have no such split where somebody asked for it; otherwise they are given whole."""
+    from crackedge.benchmarks.data_sets import SPLITS
+    from crackedge.edge_runtime.errors import OptionError
+
+    names = SPLITS.get(split, (split,))
+    whole = [str(one.path) for one in sets if one.path.resolve().name not in names]
+    if whole:
+        raise OptionError(
+            f"{', '.join(whole)}: no folder {' or '.join(names)}/; give sets that have one, or leave out --split"
+        )

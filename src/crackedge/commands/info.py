@@ -23,11 +23,13 @@ def info(model: str, no_time: bool, threads: int | None, json_file: Path | None)
     \b
     crackedge info
     crackedge info mine.tflite --no-time --json info.json
+
+    Exit codes: 0 done, 1 failed, 2 wrong use.
     """
     from crackedge.benchmarks.inspection import format_inspection, inspect_model
 
     with StatusLine() as line:
         result = inspect_model(model, time=not no_time, threads=threads, progress=line.show)
-    click.echo(format_inspection(result))
     if json_file is not None:
         write_json(json_file, result)
+    click.echo(format_inspection(result))

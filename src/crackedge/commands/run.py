@@ -12,8 +12,11 @@ import click
 from crackedge.commands.options import cardless_options, engine_options, model_option, open_given_model
 from crackedge.commands.scan_options import scan_options, scanner_options
 from crackedge.commands.sink_options import given_rotation, sink_options, take_stdout
-from crackedge.commands.source_options import given_area, given_reading, source_options
+from crackedge.commands.source_options import given_area, given_reading, refuse_raw, source_options
 from crackedge.commands.terminal import StatusLine, count
+
+# Those of edge_runtime.sinks.marked_video, which takes its time to import.
+_PRESETS = ("ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "slow", "slower", "veryslow", "placebo")
 
 
 @click.command()
@@ -31,7 +34,13 @@ from crackedge.commands.terminal import StatusLine, count
 @click.option("--scores", is_flag=True, help="Write the scores of all windows to results.jsonl too.")
 @click.option("--no-video", is_flag=True, help="Write no marked video or images.")
 @click.option("--no-window", is_flag=True, help="Show no window, even where there could be one.")
-@click.option("--preset", default="ultrafast", show_default=True, help="x264 preset of the marked video.")
+@click.option(
+    "--preset",
+    type=click.Choice(_PRESETS),
+    default="ultrafast",
+    show_default=True,
+    help="x264 preset of the marked video: from fast to small.",
+)
 @click.option("--fail-on-crack", is_flag=True, help="Exit with 10 when cracks were found.")
 @cardless_options
 def run(sources: tuple[str, ...], camera: tuple[int, ...], output: Path | None, **options: Any) -> int:
@@ -64,6 +73,8 @@ def run(sources: tuple[str, ...], camera: tuple[int, ...], output: Path | None, 
     from crackedge.edge_runtime.stop import stop_on_signals
 
     reading, area = given_reading(options), given_area(options)
+    if reading.raw is not None:
+        refuse_raw(texts)
 
     def open_scanner() -> Scanner:
         return Scanner(open_given_model(options), area=area, **scanner_options(options))

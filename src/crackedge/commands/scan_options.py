@@ -38,7 +38,12 @@ _OPTIONS = (
         multiple=True,
         help="Enlarge frames so many times before the scan: 1.5 for fine cracks. May be repeated: scores are fused.",
     ),
-    click.option("--gsd-mm", type=float, help="Millimetres to a pixel of the footage, in place of --scale."),
+    click.option(
+        "--gsd-mm",
+        type=float,
+        help="Millimetres to a pixel of the footage, in place of --scale; for a model whose card states its own, as "
+        "nano's and base's do not.",
+    ),
     click.option(
         "--reuse", is_flag=True, help="Carry scores along with a moving camera; scan what is new, changed or due."
     ),

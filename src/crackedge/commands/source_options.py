@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -41,7 +41,9 @@ _OPTIONS = (
     click.option("--camera", type=click.IntRange(0), multiple=True, help="A camera, by its number: as that SOURCE."),
     click.option("--size", type=_size, metavar="WxH", help="Width and height in pixels to ask of a camera."),
     click.option("--fps", type=float, help="Rate to ask of a camera; rate of a series of images or of --raw frames."),
-    click.option("--raw", metavar="WxH[:FORMAT]", help="Bare frames in a pipe: bgr24, rgb24, gray, yuv420p or nv12."),
+    click.option(
+        "--raw", metavar="WxH[:FORMAT]", help="Bare frames in a pipe or file: bgr24, rgb24, gray, yuv420p or nv12."
+    ),
     click.option("--rotate", type=click.Choice(["90", "180", "270"]), help="Turn frames clockwise by these degrees."),
     click.option("--flip", type=click.Choice(["h", "v", "hv"]), help="Mirror frames: left-right, top-bottom, both."),
     click.option("--start", type=_position, metavar="TIME", default="0", help="Begin a video at seconds or [H:]MM:SS."),
@@ -98,6 +100,20 @@ def given_reading(options: dict[str, Any]) -> SourceOptions:
         raw=parse_raw(options["raw"]) if options["raw"] is not None else None,
         **patience,
     )
+
+
+def refuse_raw(texts: Sequence[str]) -> None:
+    """Refuse ``--raw`` for files that are videos by their names: their bytes would be taken for pixels.
+
+    Raises:
+        OptionError: names the first of them.
+    """
+    from crackedge.edge_runtime.errors import OptionError
+    from crackedge.edge_runtime.sources.addresses import VIDEO_SUFFIXES, find_addresses
+
+    for path in (path for text in texts for address in find_addresses(text) for path in address.paths):
+        if path.suffix.lower() in VIDEO_SUFFIXES:
+            raise OptionError(f"{path}: --raw is for bare frames, and {path.suffix} is a video; leave out --raw")
 
 
 def given_area(options: dict[str, Any]) -> Area | None:

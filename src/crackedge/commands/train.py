@@ -93,6 +93,8 @@ def train(
     has val/, the last fifth of each is held out. Copies of held-out photographs are left out of training.
 
     On a GPU too, with TensorFlow, or with KERAS_BACKEND=jax or torch; several share a batch with jax.
+
+    Exit codes: 0 done, 1 failed, 2 wrong use, 128 + n ended by signal n, after which --resume goes on.
     """
     if resume is not None:
         _refuse_beside("resume", "data_root", why="goes on with what the run began with")

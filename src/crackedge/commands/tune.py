@@ -21,6 +21,8 @@ def tune(model: str, engine: str, seconds: float, delegate: str | None) -> None:
     \b
     crackedge tune
     crackedge tune mine.tflite --engine tiles --seconds 30
+
+    Exit codes: 0 done, 1 failed, 2 wrong use.
     """
     from crackedge.edge_runtime.models.model import open_model
     from crackedge.edge_runtime.scan.tuning import format_tuning

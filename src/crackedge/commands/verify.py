@@ -40,9 +40,9 @@ def verify(model: str, data: Path | None, threads: int | None, json_file: Path |
             threads=threads,
             progress=lambda name, done, total: line.show(f"{name}: {done}/{total}"),
         )
-    click.echo(format_verification(result))
     if json_file is not None:
         write_json(json_file, result)
+    click.echo(format_verification(result))
     failed = next((check for check in result["checks"] if not check["passed"]), None)
     if failed is not None:
         raise ProofError(f"{result['model']['file']}: not proven here: {failed['name']}: {failed['found']}")

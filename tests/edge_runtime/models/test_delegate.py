@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from crackedge.edge_runtime.errors import OptionError
+from crackedge.edge_runtime.errors import ModelError, OptionError
 from crackedge.edge_runtime.models.delegate import parse_delegate
 from crackedge.edge_runtime.models.model import open_model
 from crackedge.edge_runtime.scan.dense_engine import DenseEngine
@@ -126,7 +126,7 @@ def test_one_that_fails_with_the_network_is_said_in_one_line(library: Path) -> N
 
 
 def test_a_library_that_is_not_there_or_no_delegate_is_refused(library: Path, tmp_path: Path) -> None:
-    with pytest.raises(OptionError, match=r"delegate .*absent\.so: cannot be loaded \(.*\); give the path"):
+    with pytest.raises(ModelError, match=r"delegate .*absent\.so: cannot be loaded \(.*\); give the path"):
         open_model("nano", delegate=str(tmp_path / "absent.so"))
     with pytest.raises(OptionError, match=r"libother\.so: a library without tflite_plugin_create_delegate and"):
         open_model("nano", delegate=str(library.with_name("libother.so")))

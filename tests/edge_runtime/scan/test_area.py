@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from crackedge.edge_runtime import OptionError, Scanner, lattice
+from crackedge.edge_runtime import OptionError, Scanner, SourceError, lattice
 from crackedge.edge_runtime.scan.area import Area, read_area
 
 Write = Callable[[Any], Path]
@@ -73,7 +73,7 @@ def test_faults_are_named_in_one_line(content: Any, words: str, write: Write) ->
 
 
 def test_a_file_that_is_not_there(tmp_path: Path) -> None:
-    with pytest.raises(OptionError, match="cannot be read"):
+    with pytest.raises(SourceError, match=r"none\.json: cannot be read \(No such file or directory\); give"):
         read_area(tmp_path / "none.json")
 
 

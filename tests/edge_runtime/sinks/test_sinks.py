@@ -20,8 +20,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from crackedge.edge_runtime import Frame, FrameResult, OutputError, Region, ScoreMap
-from crackedge.edge_runtime.sinks.marked_video import HYBRID, VideoSink, whole_length
+from crackedge.edge_runtime import Frame, FrameResult, OptionError, OutputError, Region, ScoreMap
+from crackedge.edge_runtime.sinks.marked_video import HYBRID, PRESETS, VideoSink, whole_length
 from crackedge.edge_runtime.sinks.pictures import ImageSink
 from crackedge.edge_runtime.sinks.sink import JsonlSink
 
@@ -49,6 +49,17 @@ def decode(path: Path) -> tuple[list[float], list[Any]]:
     with av.open(str(path)) as container:
         pictures = list(container.decode(video=0))
         return [float(picture.time or 0) for picture in pictures], [p.to_ndarray(format="rgb24") for p in pictures]
+
+
+def test_a_preset_that_x264_does_not_have_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(OptionError, match="preset 'bold': expected one of ultrafast, superfast"):
+        VideoSink(tmp_path / "m.mp4", preset="bold")
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_all_presets_are_x264_s(preset: str, tmp_path: Path) -> None:
+    write_all(VideoSink(tmp_path / "m.mp4", preset=preset), [frame_of(0.0)])
+    assert len(decode(tmp_path / "m.mp4")[1]) == 1
 
 
 @pytest.mark.parametrize("start_s", [0.0, 0.5, 37.25])
