@@ -1,7 +1,8 @@
 """What a card says of probabilities: scales, biases and operating points, fitted on labelled photographs.
 
 Each set has its own fit, and the calibration is the mean of them, so that one set of odd labels or an odd surface has
-one voice. The operating points:
+one voice. Sets with fewer than 20 windows of a class have one voice together; where they have fewer even so, they have
+none, unless there are no others. The operating points:
 
 - ``balanced``: probability 0.5; higher where more than 10 % of a set's crack-free windows would be marked.
 - ``high-recall``: the highest threshold that finds 95 % of the cracks of every set and 97 % on the mean of the sets,
@@ -78,8 +79,7 @@ def fit_calibration(sets: Sequence[SetLogits], *, prior: Calibration | None = No
         DataError: no windows with cracks, or none without.
     """
     prior = _centred(prior) if prior else None
-    windows = [(one.window_logits, one.window_labels) for one in sets]
-    scale, bias = _mean_fit(windows, (prior.scale, prior.bias) if prior else None)
+    scale, bias = _mean_fit(_windows(sets), (prior.scale, prior.bias) if prior else None)
     masked = [one for one in sets if one.cell_labels.any() and not one.cell_labels.all()]
     if masked:
         cells = [(one.cell_logits, one.cell_labels) for one in masked]
@@ -124,8 +124,8 @@ class Calibrated:
         path: the new file.
         card: its card.
         before: what :func:`figures` says with the calibration that it had, by engine; ``card.metrics`` says it after.
-        fitted: windows that gave the calibration.
-        measured: windows that gave the figures; the same ones when ``held_out`` is false.
+        fitted: windows that gave scale and bias; fewer than there are where a set has no voice in them.
+        measured: windows that gave the figures; all there are when ``held_out`` is false.
         held_out: whether the figures are from photographs that the calibration did not see.
         skipped: photographs that could not be used, and why, as ``set: file: why``.
     """
@@ -203,7 +203,7 @@ def calibrate(
         path=output,
         card=card,
         before=before,
-        fitted=sum(_counts(for_fit)),
+        fitted=sum(labels.size for group in _voices(_windows(for_fit)) for _, labels in group),
         measured=sum(_counts(for_figures)),
         held_out=held_out,
         skipped=tuple(f"{one.name}: {skipped.file}: {skipped.why}" for one in logits for skipped in one.skipped),
@@ -224,27 +224,35 @@ def format_calibrated(result: Calibrated) -> str:
         f"Fitted on {result.fitted} windows; the figures are from {result.measured} others, the other half of the "
         "photographs."
         if result.held_out
-        else f"The figures are from the same {result.measured} windows that were fitted, so they flatter; to keep half "
-        f"back takes {2 * FEWEST} windows with cracks and {2 * FEWEST} without."
+        else f"Fitted on {result.fitted} windows; the figures are from all {result.measured}, those among them, so "
+        f"they flatter; to keep half back takes {2 * FEWEST} windows with cracks and {2 * FEWEST} without."
     )
     return "\n".join([aligned(header, rows), source, *(f"skipped in {line}" for line in result.skipped)])
 
 
 def _mean_fit(sets: Sequence[tuple[Scores, Labels]], prior: tuple[float, float] | None) -> tuple[float, float]:
-    """Scale and bias by the sets' mean scale and mean logit of even chance.
-
-    Sets with few items of a class are taken together as one.
-    """
-    ample = [[one] for one in sets if _rarer([one]) >= FEWEST]
-    scant = [one for one in sets if _rarer([one]) < FEWEST]
-    groups = [*ample, scant] if _rarer(scant) >= FEWEST or not ample else ample
+    """Scale and bias by the mean scale of all voices and their mean logit of even chance."""
     fits = []
-    for group in groups:
+    for group in _voices(sets):
         labels = np.concatenate([label for _, label in group])
         logits = np.concatenate([logit for logit, _ in group])
         fits.append(fit_affine(logits, labels, weights=even_weights([labels], by_class=True), prior=prior))
     scale = float(np.mean([scale for scale, _ in fits]))
     return scale, -scale * float(np.mean([-bias / scale for scale, bias in fits]))
+
+
+def _voices(sets: Sequence[tuple[Scores, Labels]]) -> list[list[tuple[Scores, Labels]]]:
+    """Sets by what is fitted as one: each that has enough items of both classes, and all others together.
+
+    Where those have too few even together they are left out, unless there is nothing else.
+    """
+    ample = [[one] for one in sets if _rarer([one]) >= FEWEST]
+    scant = [one for one in sets if _rarer([one]) < FEWEST]
+    return [*ample, scant] if _rarer(scant) >= FEWEST or not ample else ample
+
+
+def _windows(sets: Sequence[SetLogits]) -> list[tuple[Scores, Labels]]:
+    return [(one.window_logits, one.window_labels) for one in sets]
 
 
 def _rarer(sets: Sequence[tuple[Scores, Labels]]) -> int:

@@ -11,6 +11,8 @@ Images are listed when a set is found and read when a picture is asked for. Trai
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -91,6 +93,12 @@ class LabelledSet:
         """The name without its split: ``metu`` for ``metu/train``."""
         return self.name.split("/")[0]
 
+    @property
+    def names_sha256(self) -> str:
+        """Of the names of its files, in their order: what a run draws, and what it holds out, hangs on them."""
+        names = "\n".join(self.file(entry) for entry in self.items)
+        return hashlib.sha256(names.encode("utf-8", "surrogateescape")).hexdigest()
+
     def file(self, entry: Entry) -> str:
         """The name of an entry's image inside the set, with forward slashes."""
         return entry.image.relative_to(self.path).as_posix()
@@ -133,9 +141,13 @@ def find_sets(root: Path, *, split: str = "val", value_clear: tuple[int, ...] = 
         value_clear: of the sets with masks, see :class:`LabelledSet`.
 
     Raises:
-        DataError: nothing there, no set recognised, no set with this split, or a set without usable images.
+        DataError: nothing there, no set recognised, no set with this split, a set without usable images, or a folder
+            that cannot be read; one beside the sets, such as ``lost+found``, is passed over.
     """
-    return [replace(found, value_clear=value_clear) for found in _find_sets(root, split)]
+    try:
+        return [replace(found, value_clear=value_clear) for found in _find_sets(root, split)]
+    except OSError as error:
+        raise DataError(f"{error.filename or root}: cannot be read ({error.strerror or error})") from error
 
 
 def _find_sets(root: Path, split: str) -> list[LabelledSet]:
@@ -374,13 +386,15 @@ def _images(folder: Path) -> list[Path]:
 
 
 def _kind(folder: Path) -> Kind | None:
-    if (folder / "crack").is_dir() or (folder / "no_crack").is_dir():
-        return "classes"
-    if (folder / "images").is_dir():
-        if (folder / "masks").is_dir():
-            return "masks"
-        if (folder / "boxes").is_dir():
-            return "boxes"
+    """The layout that a folder holds; None where there is none, or nobody may look."""
+    with contextlib.suppress(PermissionError):
+        if (folder / "crack").is_dir() or (folder / "no_crack").is_dir():
+            return "classes"
+        if (folder / "images").is_dir():
+            if (folder / "masks").is_dir():
+                return "masks"
+            if (folder / "boxes").is_dir():
+                return "boxes"
     return None
 
 

@@ -14,8 +14,8 @@ from typing import Any
 
 import keras
 
-from crackedge.benchmarks.data_sets import LabelledSet, find_held_out
-from crackedge.edge_runtime.errors import CrackedgeError, ModelError, OptionError, OutputError, ProofError
+from crackedge.benchmarks.data_sets import SPLITS, LabelledSet, find_held_out
+from crackedge.edge_runtime.errors import CrackedgeError, DataError, ModelError, OptionError, OutputError, ProofError
 from crackedge.edge_runtime.frame import Image
 from crackedge.edge_runtime.models import golden
 from crackedge.edge_runtime.models.card import ModelCard, append_card, trained_on
@@ -162,7 +162,7 @@ def export_network(
 
     Raises:
         OptionError: an option has a value that cannot be used.
-        DataError: no photographs to prove it with, or not the folder of a training run.
+        DataError: no photographs to prove it with, some that it was trained on, or not the folder of a training run.
         ModelError: the source cannot be read.
         SourceError: the footage cannot be read.
         OutputError: a file exists or cannot be written.
@@ -260,11 +260,7 @@ def _subject(
     if head == "logit-map" and origin.head == "probability":
         raise OptionError(f"head 'logit-map': {'; '.join(origin.notes)}")
     network = origin.network if head == origin.head else with_probability(origin.network)
-    clear = {one["name"]: tuple(one.get("value_clear", ())) for one in origin.config.get("held_out", ())}
-    sets = [
-        dataclasses.replace(one, value_clear=clear.get(one.name, ()))
-        for one in find_held_out(data_root, origin.config.get("split_inside", {}))
-    ]
+    sets = _held_out(data_root, origin.config)
     trained = {one["name"] for one in origin.config["sets"]} & {one.name for one in sets}
     subject = _Subject(
         name=name or str(origin.config["recipe"]["name"]),
@@ -286,6 +282,39 @@ def _subject(
     from_keras = parity.require_same(network, float32, head=head, origin=str(output))
     logits = held_out.collect(float32, _card(subject, "float32"), sets, report)
     return dataclasses.replace(subject, float32=float32, from_keras=from_keras, logits=logits)
+
+
+def _held_out(data_root: Path, config: Mapping[str, Any]) -> list[LabelledSet]:
+    """The photographs that a run did not train on, their masks read by the values of the run.
+
+    A ``val`` folder is taken at its word. A set without one is whole: where the run trained on it, it is left out as
+    in training, unless its photographs are by their names those that were held out.
+
+    Raises:
+        DataError: as :func:`crackedge.benchmarks.data_sets.find_held_out`; nothing is left; or there is a whole set of
+            which the run held out a part, as there is where the run was on a pack of these data.
+    """
+    inside = config.get("split_inside", {})
+    found = find_held_out(data_root, inside)
+    before = {one["name"]: one for one in config.get("held_out", ())}
+    trained = set() if inside else {one["name"] for one in config["sets"]}
+    whole = [
+        one
+        for one in found
+        if one.name in trained
+        and one.path.resolve().name not in SPLITS["val"]
+        and one.names_sha256 != before.get(one.name, {}).get("names_sha256")
+    ]
+    if len(whole) == len(found) or any(one.name in before for one in whole):
+        raise DataError(
+            f"{data_root}: its {', '.join(one.name for one in whole)}: not the photographs the run held out; give the "
+            f"data it was trained on: {config.get('data_root', 'a folder or a pack with val/ in it')}"
+        )
+    return [
+        dataclasses.replace(one, value_clear=tuple(before.get(one.name, {}).get("value_clear", ())))
+        for one in found
+        if one not in whole
+    ]
 
 
 def _make_all(

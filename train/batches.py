@@ -41,7 +41,7 @@ def draw_canvas(corpus: Corpus, recipe: Recipe, rng: Rng) -> tuple[npt.NDArray[n
     elif recipe.canvas_px == TILE:
         view = _tile(corpus, recipe, rng)
         truth = targets(view)
-    elif kind < recipe.synthetic + recipe.wide:
+    elif kind < recipe.synthetic + recipe.wide and corpus.has_masks:
         view = _wide(corpus, recipe, rng)
         truth = targets(view)
     else:
@@ -52,7 +52,7 @@ def draw_canvas(corpus: Corpus, recipe: Recipe, rng: Rng) -> tuple[npt.NDArray[n
 def _plain_tile(photo: Photo, rng: Rng) -> View:
     """A photo as evaluation sees it: resized as a whole; of one with a mask, some window."""
     image, label, size = photo.image, photo.label, (TILE, TILE)
-    if photo.weak_crack or label.max() == label.min():
+    if photo.as_whole:  # and by its set, not by what it shows, or the scale would tell the classes apart
         image = np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), np.uint8)
         label = np.asarray(cv2.resize(label, size, interpolation=cv2.INTER_NEAREST), np.uint8)
         return View(image, label, weak_crack=photo.weak_crack, smoothing=photo.use.smoothing)

@@ -94,14 +94,22 @@ class Corpus:
         ]
         self._wide = [number for number, labelled in enumerate(self.sets) if labelled.kind == "masks"]
 
+    @property
+    def trained_on(self) -> frozenset[str]:
+        """Names of the sets that are drawn from, without their splits."""
+        return frozenset(labelled.base_name for labelled in self.sets)
+
+    @property
+    def has_masks(self) -> bool:
+        """Whether there is a set whose pixels are labelled."""
+        return bool(self._wide)
+
     def draw(self, rng: np.random.Generator) -> Photo:
         """A photograph: the set by its weight, then the class evenly, then any."""
         return self._draw_from(int(rng.choice(len(self.sets), p=self._share)), rng)
 
     def draw_wide(self, rng: np.random.Generator) -> Photo:
-        """A photograph whose pixels are labelled, for views wider than a tile; any, where there is none."""
-        if not self._wide:
-            return self.draw(rng)
+        """A photograph whose pixels are labelled, for views wider than a tile; only where there are masks."""
         share = self._share[self._wide]
         return self._draw_from(int(rng.choice(self._wide, p=share / share.sum())), rng)
 
@@ -137,7 +145,7 @@ def read_photo(entry: Entry, use: SetUse) -> Photo:
             label[:] = CLEAR
     elif entry.crack is None:
         mask = read_mask(entry.truth)
-        truth = mask_truth(mask, (height, width), origin=str(entry.truth), value_clear=use.value_clear)
+        truth = mask_truth(mask, (height, width), origin=str(entry.truth), value_clear=use.value_clear or (0,))
         label[truth == data_sets.NO_CRACK] = CLEAR
         crack = (truth == data_sets.CRACK).astype(np.uint8)
         if use.background_only:
@@ -215,7 +223,7 @@ def gather(
     return Corpus(
         tuple(labelled for labelled, _ in used),
         tuple(use for _, use in used),
-        held_out=tuple(_read_alike(held, recipe.use_of(held.base_name)) for held in held_out),
+        held_out=tuple(replace(held, value_clear=recipe.use_of(held.base_name).value_clear) for held in held_out),
         split_inside=split_inside,
         leaks={
             "allowed": allow_leak,
@@ -248,18 +256,14 @@ def _one_sided(used: list[_Used], held_out: list[LabelledSet], recipe: Recipe) -
     ]
 
 
-def _read_alike(held: LabelledSet, use: SetUse) -> LabelledSet:
-    """With the mask values that the recipe calls clear, where it does: otherwise evaluation takes all but 255 so."""
-    return held if use.value_clear == SetUse().value_clear else replace(held, value_clear=use.value_clear)
-
-
 def _held_out(root: Path, used: list[_Used]) -> list[LabelledSet]:
     """The sets to validate with, but for what is trained on: a set without splits, named alone, is found as both."""
     try:
         found = find_sets(root, split="val")
     except DataError:
-        folders = [root, *(path for path in root.iterdir() if path.is_dir())]
-        if any((folder / name).is_dir() for folder in folders for name in SPLITS["val"]):
+        # By a pattern, which passes over folders that nobody may look into.
+        patterns = [pattern for name in SPLITS["val"] for pattern in (name, f"*/{name}")]
+        if any(path.is_dir() for pattern in patterns for path in root.glob(pattern)):
             raise  # there is a split, and something is wrong with it
         return []
     trained = {labelled.path for labelled, _ in used}

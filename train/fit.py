@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import hashlib
 import os
 import shlex
 from collections.abc import Callable, Mapping
@@ -146,7 +145,8 @@ def resume(
         stop: asked after every step whether to stop.
 
     Raises:
-        DataError: not a run folder, the data are not those that the run began with, or a checkpoint is damaged.
+        DataError: not a run folder, the data are not those that the run began with, or a checkpoint is damaged, or
+            there is none yet and the weights are not those either.
         OptionError: the run has come to its end.
         OutputError: as :func:`fit`, and so for TrainingError and TrainingStopped.
     """
@@ -168,6 +168,8 @@ def resume(
             )
         last = checkpoint.load(folder)
         weights = None if last else run.weights  # a checkpoint has them all, and their file may be gone
+        if weights is not None:
+            _require_same_weights(Path(weights), config)
         network = _seeded_network(run, weights=weights)
         model = training_model(network, weights=weights, teacher=recipe.teacher)
         gathered(corpus)
@@ -176,12 +178,18 @@ def resume(
 
 def _photographs(data_root: Path, recipe: Recipe, *, allow_leak: bool, comparing: Comparing) -> Corpus:
     corpus = gather(data_root, recipe, allow_leak=allow_leak, progress=comparing)
-    if recipe.patience and not any(recipe.use_of(one.base_name).weight > 0 for one in corpus.held_out):
+    if recipe.patience and not any(one.base_name in corpus.trained_on for one in corpus.held_out):
         raise DataError(
             f"{data_root}: no set that is trained on has a val split, and patience = {recipe.patience} needs a "
             "validation loss; add one, or set patience = 0"
         )
     return corpus
+
+
+def _require_same_weights(file: Path, config: Mapping[str, Any]) -> None:
+    """Refuse a file that is not the one a run began with; one that is gone is named where it is read."""
+    if "weights_sha256" in config and file.is_file() and file_sha256(file) != config["weights_sha256"]:
+        raise DataError(f"{file}: not the weights that the run began with; put them back, or start anew")
 
 
 def _seeded_network(run: _Run, *, weights: str | None) -> keras.Model:
@@ -217,6 +225,7 @@ def _train(
         # What is validated and exported computes in single precision.
         handed_over=build_network(run.recipe, weights=None) if run.recipe.mixed_precision else network,
         held_out=run.held_out,
+        trained_on=run.corpus.trained_on,
         history=last.history if last else [],
         kept=last.kept if last else [],
         report=report,
@@ -357,12 +366,10 @@ def _config(run: _Run) -> dict[str, Any]:
 
 
 def _listed(labelled: LabelledSet) -> dict[str, Any]:
-    """A set by the names of its files: what is drawn, and in which order, hangs on them."""
-    names = "\n".join(labelled.file(entry) for entry in labelled.items)
     return {
         "name": labelled.base_name,
         "photographs": len(labelled.items),
-        "names_sha256": hashlib.sha256(names.encode("utf-8", "surrogateescape")).hexdigest(),
+        "names_sha256": labelled.names_sha256,
     }
 
 

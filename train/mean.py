@@ -6,7 +6,7 @@ that they went on from: Wortsman et al., Model soups, ICML 2022, and Robust fine
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -68,13 +68,27 @@ def _behind(file: Path, runs: Mapping[Path, Mapping[str, Any]], last: Mapping[st
     """The network of a ``.tflite`` file, in the very form in which the runs that went on from it have it."""
     beginning = lineage(str(file), "").models[0]
     for run, config in runs.items():
-        before = config.get("lineage", {}).get("models", ())
-        if beginning["sha256"] not in [one.get("sha256") for one in before if one.get("role") == "weights"]:
+        if beginning["sha256"] not in _grown_from(config.get("lineage", {}).get("models", ())):
             raise OptionError(
                 f"{file}: {run} did not go on from it (--weights {file}); weights that have not grown from the same "
                 "ones cannot be averaged"
             )
     return build_network(run_folder.recipe_of(last), weights=file)
+
+
+def _grown_from(lineage: Iterable[Mapping[str, Any]]) -> set[Any]:
+    """sha256 of the networks whose weights a run's have grown from: none that taught it, nor what those came from.
+
+    Args:
+        lineage: of the run, as in its ``config.json``: behind each model stands what came before it.
+    """
+    found = set()
+    grown: dict[Any, bool] = {None: True}  # by name, of two alike the last; None is the run itself
+    for one in lineage:
+        grown[one.get("name")] = one.get("role") in ("weights", "averaged") and grown.get(one.get("of"), False)
+        if grown[one.get("name")]:
+            found.add(one.get("sha256"))
+    return found
 
 
 def _form(network: keras.Model) -> tuple[str, list[tuple[int, ...]]]:

@@ -27,10 +27,10 @@ class SetUse:
     Attributes:
         weight: how often the set is drawn, relative to the others; 0 keeps it out of training.
         smoothing: certainty taken back from its labels, for sets with label noise.
-        value_clear: mask values that mean "no crack here"; others than these and 255 mean "not known". None given: all
-            but 255 mean it.
+        value_clear: mask values that mean "no crack here"; others than these and 255 mean "not known". Empty, none
+            named: in training 0 alone means it, in validation and on the model card all but 255 do.
         background_only: the set serves as crack-free background; its cracks are left alone.
-        max_scale: how much the set's pictures may be enlarged.
+        max_scale: how much tiles cut from its masked photographs may be enlarged; wide views go by the size of theirs.
         photo: pattern (regular expression) whose group 1 names the source photograph in a file's name without its
             ending; splits that share a photograph are refused. Empty: each file is a photograph of its own.
         gsd_mm: finest and coarsest ground sample distance of the photographs, millimetres of the surface to a pixel,
@@ -42,7 +42,7 @@ class SetUse:
 
     weight: float = 1.0
     smoothing: float = 0.0
-    value_clear: tuple[int, ...] = (0,)
+    value_clear: tuple[int, ...] = ()
     background_only: bool = False
     max_scale: float = 2.5
     photo: str = ""

@@ -74,13 +74,14 @@ class Watch(keras.callbacks.Callback):  # type: ignore[misc]
         trained: keras.Model,
         handed_over: keras.Model,
         held_out: list[LabelledSet],
+        trained_on: frozenset[str],
         history: list[dict[str, Any]],
         kept: Arrays,
         report: Callable[[Progress], None],
         stop: Callable[[], bool],
     ) -> None:
         super().__init__()
-        self.folder, self.recipe, self.held_out = folder, recipe, held_out
+        self.folder, self.recipe, self.held_out, self.trained_on = folder, recipe, held_out, trained_on
         self.trained, self.handed_over = trained, handed_over
         self.history, self.kept, self.report, self.stop = history, kept, report, stop
         self.phase = phases(recipe)[0]
@@ -150,7 +151,7 @@ class Watch(keras.callbacks.Callback):  # type: ignore[misc]
 
     def _line(self, loss: float, trained_s: float, val: dict[str, dict[str, Any]]) -> dict[str, Any]:
         # Sets that are not trained on are there to be told how general the network is; they must not choose the epoch.
-        watched = [one["log_loss"] for name, one in val.items() if self.recipe.use_of(name).weight > 0]
+        watched = [one["log_loss"] for name, one in val.items() if name in self.trained_on]
         if self.recipe.patience and not watched:
             raise DataError(
                 f"{self.folder}: no held-out photograph of the sets that are trained on has a window that counts, and "

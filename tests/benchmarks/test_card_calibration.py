@@ -143,6 +143,16 @@ def test_a_set_with_few_of_a_class_is_still_enough_when_it_is_all_there_is() -> 
     assert _even_chance(calibration) == pytest.approx(0, abs=1)
 
 
+def test_sets_with_few_of_a_class_have_a_voice_together_or_none() -> None:
+    ample = _logits("a", 60, 60, gap=6, seed=1)
+    few = [_logits(str(n), 8, 8, gap=6, seed=n, shift=4.0) for n in range(2, 5)]
+    quay = _logits("quay", 90, 0, gap=6, seed=7, shift=4.0)
+    alone = fit_calibration([ample])
+    for unheard in ([quay], few[:2], [quay, *few[:2]]):
+        assert _even_chance(fit_calibration([ample, *unheard])) == _even_chance(alone)
+    assert _even_chance(fit_calibration([ample, *few])) == pytest.approx((_even_chance(alone) + 4) / 2, abs=0.4)
+
+
 def test_figures_have_every_operating_point_with_its_rates() -> None:
     sets = [_logits("a", 40, 40, gap=3, seed=1), dataclasses.replace(_logits("b", 9, 0, gap=3, seed=2))]
     calibration = fit_calibration(sets)
@@ -284,6 +294,16 @@ def test_half_is_kept_back_where_there_is_enough(tiny_model: Path, tmp_path: Pat
     table = format_calibrated(made)
     assert "0.500 → " in table
     assert "others, the other half" in table
+
+
+def test_windows_without_a_voice_are_not_said_to_have_been_fitted(tiny_model: Path, tmp_path: Path) -> None:
+    _site(tmp_path / "sites" / "large", cracks=FEWEST, others=FEWEST)
+    _site(tmp_path / "sites" / "small", cracks=3, others=3)
+    made = calibrate(open_model(tiny_model), find_sets(tmp_path / "sites"), tmp_path / "new.tflite", threads=1)
+    assert (made.held_out, made.fitted, made.measured) == (False, 2 * FEWEST, 2 * FEWEST + 6)
+    assert "Fitted on 40 windows; the figures are from all 46, those among them, so they flatter" in format_calibrated(
+        made
+    )
 
 
 def test_a_classifier_without_a_card_gets_one(write_model: Callable[..., Path], tmp_path: Path) -> None:

@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import errno
+import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import cv2
@@ -73,6 +76,47 @@ def test_a_folder_of_sets_gives_each_by_its_own_name_and_kind(root: Path) -> Non
 def test_training_never_takes_a_set_without_splits_from_a_folder_of_sets(root: Path) -> None:
     assert [s.name for s in find_sets(root, split="train")] == ["walls/train"]
     assert [s.name for s in find_sets(root / "held_out", split="train")] == ["held_out"]
+
+
+@pytest.fixture
+def locked(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
+    """Folders that nobody may look into, not even root."""
+    folders: list[Path] = []
+    stat, iterdir = Path.stat, Path.iterdir
+
+    def refuse(folder: Path, path: Path) -> None:
+        if folder in folders:
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    def refusing_stat(self: Path, **options: bool) -> os.stat_result:
+        refuse(self.parent, self)
+        return stat(self, **options)
+
+    def refusing_iterdir(self: Path) -> Iterator[Path]:
+        refuse(self, self)
+        return iter(list(iterdir(self)))
+
+    monkeypatch.setattr(Path, "stat", refusing_stat)
+    monkeypatch.setattr(Path, "iterdir", refusing_iterdir)
+    return folders
+
+
+def test_a_folder_that_nobody_may_look_into_is_passed_over(root: Path, locked: list[Path]) -> None:
+    before = find_sets(root)
+    for folder in (root / "lost+found", root / "videos" / "lost+found"):
+        folder.mkdir()
+        locked.append(folder)
+    assert find_sets(root) == before
+    with pytest.raises(DataError, match=r"no labelled set; .* it holds lost\+found$"):
+        find_sets(root / "videos")
+
+
+@pytest.mark.parametrize("inside", [".", "walls/val/crack"])
+def test_a_folder_that_is_needed_and_cannot_be_read_is_named(root: Path, locked: list[Path], inside: str) -> None:
+    locked.append(root / inside)
+    with pytest.raises(DataError, match=r"cannot be read \(Permission denied\)$") as caught:
+        find_sets(root)
+    assert str(caught.value).startswith(str(root / inside))
 
 
 @pytest.mark.parametrize("inside", ["walls", "walls/val"])

@@ -15,14 +15,17 @@ from click.testing import CliRunner
 pytest.importorskip("tensorflow", reason="the workstation's packages are not installed")
 
 from crackedge.cli import cli
-from crackedge.edge_runtime.errors import CrackedgeError, OptionError, OutputError, ProofError
+from crackedge.edge_runtime.errors import CrackedgeError, DataError, OptionError, OutputError, ProofError
 from crackedge.edge_runtime.models.golden import picture
 from crackedge.edge_runtime.models.model import open_model
 from crackedge.edge_runtime.scan.dense_engine import DenseEngine
 from crackedge.edge_runtime.scan.tiles_engine import TilesEngine
 from crackedge.export import variants
 from crackedge.export.convert import VARIANTS
-from crackedge.export.pipeline import export_network
+from crackedge.export.pipeline import _held_out, export_network
+from crackedge.train.corpus import Corpus, gather
+from crackedge.train.pack import opened, write_pack
+from crackedge.train.recipe import Recipe
 
 Crackedge = Callable[..., "subprocess.CompletedProcess[str]"]
 DarkNetwork = Callable[..., Any]
@@ -110,6 +113,64 @@ def test_masks_are_read_by_the_values_of_the_run(
     run = write_run(dark_network(), held_out=[{"name": "masked", "photographs": 6, "value_clear": [64]}])
     export_network(run, tmp_path / "new.tflite", data_root=photographs, wanted=("float32",))
     assert set(open_model(tmp_path / "new.tflite").card.metrics["dense"]) == {"tiles", "boxed"}
+
+
+def _told(corpus: Corpus) -> dict[str, Any]:
+    """What ``config.json`` says of the photographs of a run."""
+    return {
+        "sets": [{"name": one.base_name} for one in corpus.sets],
+        "held_out": [{"name": one.base_name, "names_sha256": one.names_sha256} for one in corpus.held_out],
+        "split_inside": corpus.split_inside,
+        "data_root": "photos.zip",
+    }
+
+
+def _files(root: Path, config: dict[str, Any]) -> dict[str, int]:
+    return {one.name: len(one.items) for one in _held_out(root, config)}
+
+
+def test_what_was_packed_is_no_proof_where_a_part_of_it_was_held_out(
+    write_run: WriteRun, dark_network: DarkNetwork, photographs: Path, tmp_path: Path
+) -> None:
+    root = tmp_path / "photos"
+    shutil.copytree(photographs / "tiles" / "train", root / "tiles")
+    folder = gather(root, Recipe("mine"))
+    with opened(write_pack(folder, tmp_path / "photos.zip", most_bytes=10**7).path) as unpacked:
+        config = _told(gather(unpacked, Recipe("mine")))
+        assert _files(unpacked, config) == {"tiles": 4}
+    assert config["split_inside"] == {}, "a pack has val/"
+    run = write_run(dark_network(), **{**config, "sets": ("tiles",)})
+    message = _refused(DataError, "its tiles: not the photographs the run held out", run, tmp_path, data_root=root)
+    assert message.endswith("; give the data it was trained on: photos.zip")
+    assert _files(root, _told(folder)) == {"tiles": 4}, "a run on the folder itself"
+    for entry in folder.sets[0].items:
+        entry.image.unlink()
+    renamed = {**config, "held_out": [{"name": "tiles", "names_sha256": folder.held_out[0].names_sha256}]}
+    assert _files(root, renamed) == {"tiles": 4}, "nothing but what was held out"
+
+
+def test_a_val_folder_is_taken_at_its_word_and_so_is_a_set_that_was_not_trained_on(
+    photographs: Path, tmp_path: Path
+) -> None:
+    config = _told(gather(photographs, Recipe("mine")))
+    assert _files(photographs, config) == {"boxed": 6, "masked": 6, "tiles": 12}
+    with opened(write_pack(gather(photographs, Recipe("mine")), tmp_path / "p.zip", most_bytes=150_000).path) as packed:
+        fewer, of_the_pack = _files(packed, config), _told(gather(packed, Recipe("mine")))
+        assert fewer.keys() == {"boxed", "masked", "tiles"}
+        assert sum(fewer.values()) < 24
+    root = Path(shutil.copytree(photographs, tmp_path / "photos"))
+    shutil.copytree(photographs / "tiles" / "train", root / "new")
+    assert _files(root, of_the_pack) == {"boxed": 6, "masked": 6, "new": 12, "tiles": 12}
+
+
+def test_a_set_that_was_trained_on_whole_is_left_out(photographs: Path, tmp_path: Path) -> None:
+    shutil.copytree(photographs / "tiles" / "train", tmp_path / "photos" / "trained")
+    shutil.copytree(photographs / "tiles" / "val", tmp_path / "photos" / "looked_at" / "val")
+    config = _told(gather(tmp_path / "photos", Recipe("mine")))
+    assert [one["name"] for one in config["sets"]] == ["trained"]
+    assert _files(tmp_path / "photos", config) == {"looked_at": 12}
+    with pytest.raises(DataError, match="its trained: not the photographs the run held out"):
+        _held_out(tmp_path / "photos" / "trained", config)
 
 
 def test_all_variants_side_by_side(

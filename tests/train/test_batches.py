@@ -9,7 +9,7 @@ import pytest
 
 pytest.importorskip("keras", reason="the workstation's packages are not installed")
 
-from crackedge.benchmarks.data_sets import read_set
+from crackedge.benchmarks.data_sets import read_image, read_set
 from crackedge.edge_runtime.lattice import TILE
 from crackedge.train.batches import CanvasBatches, _tile, draw_canvas
 from crackedge.train.corpus import Corpus, gather
@@ -72,6 +72,40 @@ def test_plain_tiles_of_masked_photographs_are_windows_of_them(tmp_path: Path) -
     canvas, truth = draw_canvas(small, PLAIN, rng)
     assert canvas.shape == (TILE, TILE, 3)
     assert truth.shape == (7, 7, 4)
+
+
+def test_plain_tiles_of_masked_photographs_without_a_crack_are_windows_too(tmp_path: Path) -> None:
+    image = _noise(500, 600, 4)
+    _save(tmp_path / "masked" / "train" / "images" / "0.png", image)
+    _save(tmp_path / "masked" / "train" / "masks" / "0.png", np.zeros((500, 600), np.uint8))
+    corpus = Corpus((read_set(tmp_path / "masked" / "train"),), (SetUse(),))
+    canvas, truth = draw_canvas(corpus, PLAIN, np.random.default_rng(0))
+    assert truth[0, 0, :2].tolist() == [0, 1]
+    tiles = canvas, np.ascontiguousarray(canvas[:, ::-1])
+    assert min(cv2.matchTemplate(image, tile, cv2.TM_SQDIFF).min() for tile in tiles) == pytest.approx(0, abs=1e4)
+
+
+@pytest.mark.parametrize("background_only", [False, True])
+def test_plain_tiles_of_boxed_photographs_are_the_whole(photographs: Path, background_only: bool) -> None:
+    boxed = read_set(photographs / "boxed" / "train")
+    corpus = Corpus((boxed,), (SetUse(background_only=background_only),))
+    canvas, truth = draw_canvas(corpus, PLAIN, np.random.default_rng(0))
+    wholes = [cv2.resize(read_image(entry.image), (TILE, TILE), interpolation=cv2.INTER_AREA) for entry in boxed.items]
+    assert any((canvas == whole).all() or (canvas == whole[:, ::-1]).all() for whole in wholes)
+    assert truth[0, 0, :2].tolist() == ([0, 0] if background_only else [1, 1])  # inside a box nothing is known
+
+
+@pytest.mark.parametrize("masks", [False, True])
+def test_a_view_is_wider_than_a_tile_only_where_masks_say_what_it_shows(photographs: Path, masks: bool) -> None:
+    recipe = Recipe("wide", synthetic=0.0, wide=1.0)
+    names = ["tiles", "masked"] if masks else ["tiles"]
+    corpus = Corpus(tuple(read_set(photographs / name / "train") for name in names), (SetUse(),) * len(names))
+    assert corpus.has_masks is masks
+    rng = np.random.default_rng(0)
+    truths = [draw_canvas(corpus, recipe, rng)[1] for _ in range(12)]
+    assert all(truth[..., 1].sum() == pytest.approx(1) for truth in truths)
+    heaviest = {round(float(truth[..., 1].max() / truth[..., 1][truth[..., 1] > 0].min())) for truth in truths}
+    assert (4 in heaviest) is not masks  # a mosaic's own tiles weigh four times as much as windows across them
 
 
 def test_batches_of_plain_tiles(photographs: Path) -> None:

@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import errno
+import os
+import shutil
 from pathlib import Path
 
 import cv2
@@ -36,7 +39,7 @@ def masked(image: Path, *, rows: int = 200, columns: int = 300, crack: int = 255
     [
         (SetUse(), [CLEAR, CRACK, UNKNOWN, UNKNOWN]),
         (SetUse(value_clear=(0, 64)), [CLEAR, CRACK, CLEAR, UNKNOWN]),
-        (SetUse(value_clear=()), [CLEAR, CRACK, CLEAR, CLEAR]),
+        (SetUse(value_clear=(0,)), [CLEAR, CRACK, UNKNOWN, UNKNOWN]),
         (SetUse(value_clear=(0, 64), background_only=True), [CLEAR, UNKNOWN, CLEAR, UNKNOWN]),
     ],
 )
@@ -82,10 +85,31 @@ def test_cracks_of_a_mere_background_are_left_alone(photographs: Path) -> None:
         gather(photographs, background)
 
 
-def test_what_is_held_out_is_read_by_the_same_mask_values(photographs: Path) -> None:
-    recipe = Recipe("values", data={"masked": SetUse(value_clear=(0, 64))})
+@pytest.mark.parametrize("named", [(0, 64), (0,)])
+def test_what_is_held_out_is_read_by_the_same_mask_values(photographs: Path, named: tuple[int, ...]) -> None:
+    recipe = Recipe("values", data={"masked": SetUse(value_clear=named)})
     held_out = gather(photographs, recipe).held_out
-    assert {held.name: held.value_clear for held in held_out} == {"boxed": (), "masked": (0, 64), "tiles": ()}
+    assert {held.name: held.value_clear for held in held_out} == {"boxed": (), "masked": named, "tiles": ()}
+
+
+def test_a_folder_that_nobody_may_look_into_is_no_val_folder(
+    photographs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(photographs / "tiles" / "train", tmp_path / "tiles" / "train")
+    (tmp_path / "lost+found").mkdir()
+    stat = Path.stat
+
+    def refusing(self: Path, **options: bool) -> os.stat_result:
+        if self.parent.name == "lost+found":
+            raise PermissionError(errno.EACCES, "Permission denied", str(self))
+        return stat(self, **options)
+
+    monkeypatch.setattr(Path, "stat", refusing)
+    corpus = gather(tmp_path, Recipe("mine"))
+    assert [(one.name, len(one.items)) for one in (*corpus.sets, *corpus.held_out)] == [
+        ("tiles/train", 8),
+        ("tiles", 4),
+    ]
 
 
 def test_a_set_of_which_nothing_can_be_read_says_why(image: Path) -> None:

@@ -21,7 +21,7 @@ from crackedge.edge_runtime.models.model import find_model
 from crackedge.train import run_folder
 from crackedge.train.fit import resume
 from crackedge.train.lineage import lineage
-from crackedge.train.mean import average
+from crackedge.train.mean import _grown_from, average
 from crackedge.train.network import build_network
 from crackedge.train.recipe import Recipe, load_recipe
 
@@ -95,6 +95,18 @@ def test_a_run_and_the_shipped_model_that_it_went_on_from(tmp_path: Path) -> Non
         average([Path("nano"), run], tmp_path / "other")
     with pytest.raises(OptionError, match=r"base\.tflite: expected a run too that went on from it"):
         average([Path("nano"), Path("base")], tmp_path / "other")
+
+
+def test_what_a_teacher_grew_from_is_not_what_its_pupil_did(run: Write, tmp_path: Path) -> None:
+    nano = {**lineage(str(find_model("nano")), "").models[0], "of": "nano-second"}
+    teacher = {"role": "teacher", "name": "nano-second", "sha256": "ab"}
+    own = {"role": "weights", "name": "nano-second", "sha256": "cd"}
+    before = {"role": "averaged", "name": "earlier", "sha256": "ef", "of": "nano-second"}
+    assert _grown_from([own, before, {**nano, "of": "earlier"}, teacher]) == {"cd", "ef", nano["sha256"]}
+    for models in ([teacher, nano], [own, teacher, nano]):
+        pupil = run(f"pupil{len(models)}", 1.0, lineage={"models": models, "data_sets": []})
+        with pytest.raises(OptionError, match=r"nano\.tflite: .*pupil. did not go on from it"):
+            average([Path("nano"), pupil], tmp_path / "mean")
 
 
 def test_what_cannot_be_averaged_is_named(run: Write, tmp_path: Path) -> None:

@@ -244,6 +244,22 @@ def test_the_weights_that_a_run_began_with_may_be_gone_and_its_photographs_moved
     assert resume(short_cut, data_root=shutil.copytree(tiles, tmp_path / "data")).epochs == 2
 
 
+def test_before_the_first_checkpoint_the_weights_are_those_that_it_began_with(
+    tiles: Path, short: Recipe, tiny_model: Path, tmp_path: Path
+) -> None:
+    weights = Path(shutil.copy(tiny_model, tmp_path / "first.tflite"))
+    with pytest.raises(Crash):
+        fit(tiles, tmp_path / "run", short, weights=weights, report=at_step(1, crash))
+    weights.write_bytes(weights.read_bytes() + b"more")
+    with pytest.raises(
+        DataError, match=r"first\.tflite: not the weights that the run began with; put them back"
+    ) as caught:
+        resume(tmp_path / "run")
+    assert "\n" not in str(caught.value)
+    shutil.copy(tiny_model, weights)
+    assert resume(tmp_path / "run").epochs == 2
+
+
 def test_only_the_last_checkpoints_are_kept(tmp_path: Path) -> None:
     (tmp_path / "checkpoints").mkdir()
     for epochs in range(1, 6):
@@ -403,13 +419,25 @@ def test_with_patience_the_best_epoch_is_kept(tiles: Path, tmp_path: Path) -> No
     assert len(scores.logits) == len(scores.entries) == len(scores.labels) == 12
 
 
-def test_patience_needs_a_validation_loss_of_what_is_trained_on(tiles: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("data", [{"only_looked_at": SetUse(weight=0)}, {}])
+def test_patience_needs_a_validation_loss_of_what_is_trained_on(
+    tiles: Path, tmp_path: Path, data: dict[str, SetUse]
+) -> None:
     shutil.copytree(tiles / "tiles" / "train", tmp_path / "data" / "tiles" / "train")
     shutil.copytree(tiles / "tiles" / "val", tmp_path / "data" / "only_looked_at" / "val")
-    recipe = replace(load_recipe("nano", **RECIPE, patience=2), data={"only_looked_at": SetUse(weight=0)})
+    recipe = replace(load_recipe("nano", **RECIPE, patience=2), data=data)
     with pytest.raises(DataError, match="patience = 2 needs a validation loss"):
         fit(tmp_path / "data", tmp_path / "run", recipe)
     assert not (tmp_path / "run").exists()
+
+
+def test_what_is_only_looked_at_has_no_say_in_the_validation_loss(tiles: Path, short: Recipe, tmp_path: Path) -> None:
+    root = Path(shutil.copytree(tiles, tmp_path / "data"))
+    shutil.copytree(tiles / "tiles" / "val" / "crack", root / "only_looked_at" / "val" / "crack")
+    fit(root, tmp_path / "run", short)
+    for line in history_of(tmp_path / "run"):
+        assert line["val"].keys() == {"only_looked_at", "tiles"}
+        assert line["val_loss"] == line["val"]["tiles"]["log_loss"]
 
 
 def test_so_it_needs_windows_that_count(tiles: Path, tmp_path: Path) -> None:

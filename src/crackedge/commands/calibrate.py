@@ -31,6 +31,8 @@ def calibrate(
 
     \b
     crackedge calibrate nano site/ -o nano-site.tflite
+
+    Exit codes: 0 done, 1 failed, 2 wrong use.
     """
     from crackedge.benchmarks.card_calibration import calibrate as calibrate_model
     from crackedge.benchmarks.card_calibration import format_calibrated
