@@ -25,7 +25,7 @@ import numpy.typing as npt
 from crackedge.benchmarks.machine import describe_machine, format_machine
 from crackedge.benchmarks.program import PROOF_FAILED, errors_in_a_line, write_figures
 from crackedge.benchmarks.table import Figure, aligned
-from crackedge.edge_runtime.errors import OptionError
+from crackedge.edge_runtime.errors import OptionError, SourceError
 from crackedge.edge_runtime.frame import Image
 from crackedge.edge_runtime.models.model import DEFAULT_MODEL, Model, open_model
 from crackedge.edge_runtime.scan.audit import lost_cells
@@ -59,7 +59,7 @@ def compare(model: Model, source: str, *, frames: int = FRAMES, threads: int | N
 
     Raises:
         OptionError: fewer than two frames are asked for.
-        SourceError: the source gives no frames.
+        SourceError: the source gives fewer.
     """
     if frames < 2:
         raise OptionError(f"{frames} frames: expected at least 2, of which one can be carried to the other")
@@ -88,6 +88,8 @@ def compare(model: Model, source: str, *, frames: int = FRAMES, threads: int | N
                 noisy = frame.image + grain.normal(0, _GRAIN, frame.image.shape)
                 again = _cells(full(np.clip(np.rint(noisy), 0, 255).astype(np.uint8)))
                 repeated, repeatable = repeated + lost_cells(there, again), repeatable + int(there.sum())
+    if len(network) < 2:
+        raise SourceError(f"{source}: {len(network)} frames; expected at least 2, of which one is carried to the other")
     return {
         "source": source if source.startswith("scene:") else Path(source).name,
         "size": size,

@@ -118,20 +118,24 @@ def soak(
         tempfile.TemporaryDirectory() as folder,
         FaultyCamera(camera(frames, fps=fps, hangs_up_s=hangs_up_s)) as server,
     ):
-        out = Path(folder) / "out"
+        out, said = Path(folder) / "out", Path(folder) / "stderr"
         command = [sys.executable, "-m", "crackedge", "run", server.url, "-o", str(out), "--no-window"]
-        with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as process:  # noqa: S603
+        with (
+            said.open("wb") as stderr,  # no pipe: it would be full before a long run ends
+            subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=stderr) as process,  # noqa: S603
+        ):
             try:
                 _await_results(out, process)
                 samples = list(sampled(process, seconds=minutes * 60, every_s=every_s))
                 process.send_signal(signal.SIGINT)
                 sent_s = time.monotonic()
-                _, said = process.communicate(timeout=_ENDS_WITHIN_S)
+                process.wait(_ENDS_WITHIN_S)
                 ended_s = time.monotonic() - sent_s
             finally:
                 process.kill()
         if process.returncode != 128 + signal.SIGINT:
-            raise ProofError(f"exit code {process.returncode}, expected {128 + signal.SIGINT}: {said[-500:]}")
+            last = said.read_bytes()[-500:].decode(errors="replace")
+            raise ProofError(f"exit code {process.returncode}, expected {128 + signal.SIGINT}: {last}")
         found = outputs(out)
         connections = server.connections
     return {"minutes": minutes, "fps": fps, "connections": connections, "ended_s": ended_s, **found, **figures(samples)}
@@ -152,7 +156,7 @@ def camera(frames: Sequence[Image], *, fps: float, hangs_up_s: float) -> Act:
     return act
 
 
-def sampled(process: subprocess.Popen[str], *, seconds: float, every_s: float) -> Iterator[Sample]:
+def sampled(process: subprocess.Popen[bytes], *, seconds: float, every_s: float) -> Iterator[Sample]:
     """Samples of a process for so long.
 
     Raises:
@@ -264,7 +268,7 @@ def main(minutes: float, fps: float, json_path: Path | None) -> None:
         sys.exit(PROOF_FAILED)
 
 
-def _await_results(folder: Path, process: subprocess.Popen[str]) -> None:
+def _await_results(folder: Path, process: subprocess.Popen[bytes]) -> None:
     """Wait until the first frame is scanned."""
     deadline_s = time.monotonic() + _BEGINS_WITHIN_S
     results = folder / "results.jsonl"

@@ -53,7 +53,7 @@ def time_stream(scanner: Scanner, frames: Sequence[Image], *, fps: float, durati
     stages = {
         "wait": [(taken_s - capture.captured_s) * 1e3 for capture, taken_s in camera.taken[warm:]],
         **stages_of([arrival.timing_ms for arrival in kept]),
-        **stages_of(video.stages_ms[warm:]),
+        **stages_of(video.stages_ms[-len(kept) :]),  # the last: the video may have passed frames over
     }
     return Raw(
         Samples(ages_ms[0], warm, tuple(ages_ms[warm:])),
@@ -100,11 +100,14 @@ def time_file(scanner: Scanner, clip: Path | None, *, duration_s: float) -> Raw:
 
 
 def _run(source: Source, scanner: Scanner, *, fps: float | None) -> tuple[ArrivalSink, TimedVideoSink]:
-    """A real run with results and a marked video, in a folder that is gone afterwards."""
+    """A real run with results and a marked video, in a folder that is gone afterwards.
+
+    As in a user's run, a file's video is waited for, and a camera's passes frames over that it is too slow for.
+    """
     with tempfile.TemporaryDirectory(prefix="crackedge-bench-") as name:
         video = TimedVideoSink(Path(name, MARKED_VIDEO), fps=fps)
         arrivals = ArrivalSink()
-        sinks: list[Sink] = [JsonlSink(Path(name, RESULTS)), BackgroundSink(video), arrivals]
+        sinks: list[Sink] = [JsonlSink(Path(name, RESULTS)), BackgroundSink(video, live=source.live), arrivals]
         try:
             with source as frames:
                 lost = [one.reason for one in run(frames, scanner, sinks).lost_outputs]

@@ -350,6 +350,7 @@ def _make(subject: _Subject, variant: str) -> tuple[bytes, ModelCard]:
     subject.report(variant)
     card = _card(subject, variant)
     check: dict[str, Any] = {"tolerance": parity.TOLERANCE, "float32_file": dict(subject.from_keras)}
+    calibrated_with = PICTURES[0]
     if variant == "int8":
         quantised = quantise(
             subject.network,
@@ -358,13 +359,13 @@ def _make(subject: _Subject, variant: str) -> tuple[bytes, ModelCard]:
             judge=lambda flatbuffer: _judge(subject, flatbuffer, card),
             log=subject.log,
         )
-        judged = quantised.judged
+        judged, calibrated_with = quantised.judged, quantised.wanted
         check["measures"] = list(quantised.measures)
         check["worst_layers"] = [layer.as_dict() for layer in quantised.worst_layers]
     elif variant == "float32":
         judged = _judge(subject, subject.float32, card)
     else:
-        pictures = subject.pictures(PICTURES[0]) if variant in QUANTISED else ()
+        pictures = subject.pictures(calibrated_with) if variant in QUANTISED else ()
         made = convert(subject.network, variant=variant, head=subject.head, pictures=pictures, log=subject.log)
         judged = _judge(subject, made, card)
     if judged.faults:
@@ -374,7 +375,7 @@ def _make(subject: _Subject, variant: str) -> tuple[bytes, ModelCard]:
             f"{f', after {tried}' if tried else ''}; take another variant, or --calibrate-from the mission's footage"
         )
     if variant in QUANTISED:
-        check["calibrated_on"] = subject.representative(PICTURES[0]).source
+        check["calibrated_on"] = subject.representative(calibrated_with).source
     check["sets"] = {
         engine: {name: agreement.as_dict() for name, agreement in sets.items()}
         for engine, sets in judged.agreements.items()

@@ -65,11 +65,13 @@ class Quantised:
         judged: the last that was made.
         measures: what was done, one after the other, each with the faults that it left.
         worst_layers: those that lose most.
+        wanted: how many pictures were asked for, of those that its ranges were read from.
     """
 
     judged: Judged
     measures: tuple[dict[str, Any], ...]
     worst_layers: tuple[LayerError, ...]
+    wanted: int
 
 
 def quantise(
@@ -99,13 +101,13 @@ def quantise(
         measures.append({"measure": measure, "faults": judged.faults})
         return judged
 
-    first, more = PICTURES
-    chosen = pictures(first)
+    wanted, more = PICTURES
+    chosen = pictures(wanted)
     with rounded(network, chosen):
         made = convert(network, variant="int8", head=head, pictures=chosen, log=log)
         judged = judged_after(f"{len(chosen)} calibration pictures", made)
         if judged.faults and len(pictures(more)) > len(chosen):
-            chosen = pictures(more)
+            wanted, chosen = more, pictures(more)
             made = convert(network, variant="int8", head=head, pictures=chosen, log=log)
             judged = judged_after(f"{len(chosen)} calibration pictures", made)
         layers = Int8Layers(network, head=head, pictures=chosen if judged.faults else chosen[::4], log=log)
@@ -117,7 +119,7 @@ def quantise(
                     judged = judged_after(measure, layers.in_floats(worst[:count]))
                 except ProofError as error:  # the first layer among them: what is behind the input must be quantised
                     measures.append({"measure": measure, "faults": [str(error)]})
-    return Quantised(judged, tuple(measures), tuple(worst[:NAMED_LAYERS]))
+    return Quantised(judged, tuple(measures), tuple(worst[:NAMED_LAYERS]), wanted)
 
 
 class Int8Layers:

@@ -67,7 +67,7 @@ def from_sets(sets: Sequence[LabelledSet], wanted: int) -> Representative:
 
 
 def from_footage(text: str, wanted: int) -> Representative:
-    """``wanted`` pictures from the user's own footage, evenly over its frames; a long video takes its decoding's time.
+    """``wanted`` pictures from the user's own footage, evenly over its frames; a video is decoded twice.
 
     Some are made darker, some brighter: one flight has one light, and the next another.
 
@@ -83,21 +83,32 @@ def from_footage(text: str, wanted: int) -> Representative:
     for address in find_addresses(text):
         if address.kind in ("camera", "stream"):
             raise OptionError(f"{address.uri}: a live source; calibrate from a file, which is the same the next time")
-    frames: list[Image] = []
-    step, count = 1, 0
     with open_source(text) as source:
-        for count, frame in enumerate(source, 1):
-            if (count - 1) % step == 0:
-                frames.append(frame.image)
-            if len(frames) > 2 * wanted:  # twice too many: keep every other
-                frames, step = frames[::2], 2 * step
+        count = sum(1 for _ in source)
     if count < FEWEST_FRAMES:
         raise ProofError(f"{text}: {count} frames; calibration needs at least {FEWEST_FRAMES}, give a longer video")
-    kept = [frames[number * len(frames) // min(wanted, len(frames))] for number in range(min(wanted, len(frames)))]
-    made = [_piece(kept[number % len(kept)], number) for number in range(wanted)]
+    kept = _kept(count, wanted)
+    numbers = {index: range(place, wanted, len(kept)) for place, index in enumerate(kept)}
+    with open_source(text) as source:  # once more: hundreds of whole frames may be more than the memory
+        pieces = {
+            number: _piece(frame.image, number)
+            for index, frame in enumerate(source)
+            for number in numbers.get(index, ())
+        }
+    made = [pieces[number] for number in sorted(pieces)]
     _require_photographs(made, text)
     made = [_lit(piece, (1.0, 0.6, 1.0, 1.4)[number % 4]) for number, piece in enumerate(made)]
     return Representative(tuple(made), f"{wanted} pieces of {len(kept)} of the {count} frames of {source.name}")
+
+
+def _kept(count: int, wanted: int) -> list[int]:
+    """Which of so many frames give pieces: at most ``wanted``, evenly over them."""
+    step = 1
+    while len(range(0, count, step)) > 2 * wanted:
+        step *= 2
+    frames = range(0, count, step)
+    few = min(wanted, len(frames))
+    return [frames[number * len(frames) // few] for number in range(few)]
 
 
 def _pictures_of(one: LabelledSet, share: int) -> tuple[list[Image], set[bool]]:
@@ -112,12 +123,13 @@ def _pictures_of(one: LabelledSet, share: int) -> tuple[list[Image], set[bool]]:
     for _, picture in pictures(few, skipped):
         if min(picture.image.shape[:2]) >= SIDE:
             y, x = _corner(picture.image, len(large))
-            large.append(picture.image[y : y + SIDE, x : x + SIDE])
+            large.append(picture.image[y : y + SIDE, x : x + SIDE].copy())  # a view would keep the photograph
             if picture.truth is not None:
                 classes.add(bool((picture.truth[y : y + SIDE, x : x + SIDE] == CRACK).any()))
             continue
         for window in picture.windows[:2]:
-            pools[window.crack].append(picture.image[window.y : window.y + TILE, window.x : window.x + TILE])
+            tile = picture.image[window.y : window.y + TILE, window.x : window.x + TILE]
+            pools[window.crack].append(tile.copy())
             classes.add(window.crack)
     made = large[:: max(1, len(large) // share)][:share]
     both = [pool for pool in (pools[True], pools[False]) if pool]
@@ -151,7 +163,7 @@ def _piece(frame: Image, number: int) -> Image:
         lattice.pad_into(frame, room)
         frame = room
     y, x = _corner(frame, number)
-    return frame[y : y + SIDE, x : x + SIDE]
+    return frame[y : y + SIDE, x : x + SIDE].copy()
 
 
 def _lit(picture: Image, gain: float) -> Image:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import math
 import os
+import re
 import shutil
 import tempfile
 import zipfile
@@ -156,11 +157,16 @@ def _named(split: str, labelled: LabelledSet) -> Iterator[_Item]:
     for entry in labelled.items:
         folder = PurePosixPath(labelled.file(entry)).parent
         stem = entry.image.stem
-        while (image := f"{split}/{folder}/{stem}.jpg") in taken:  # a.jpg beside a.png
+        while (image := _spelt(f"{split}/{folder}/{stem}.jpg")) in taken:  # a.jpg beside a.png
             stem += "_"
         taken.add(image)
         truth = "" if entry.truth is None else f"{split}/{labelled.kind}/{stem}.{'txt' if entry.crack else 'png'}"
-        yield _Item(entry, image, truth)
+        yield _Item(entry, image, _spelt(truth))
+
+
+def _spelt(name: str) -> str:
+    """A name as a zip file can hold it: bytes that are no UTF-8 as in a URL, for a backslash may part folders."""
+    return re.sub("[\udc80-\udcff]", lambda found: f"%{ord(found[0]) - 0xDC00:02X}", name)
 
 
 def _measure(item: _Item) -> _Item | DataError:
@@ -212,7 +218,7 @@ def _fitting(groups: dict[_Group, list[_Item]], number: int, most_bytes: int) ->
         share = left // (len(groups) - done)
         chosen = _evenly(sizes[key], share)
         if not chosen:
-            least = len(groups) * max(_middle(one) for one in sizes.values()) + _END_BYTES
+            least = len(groups) * max(map(min, sizes.values())) + _END_BYTES
             raise OptionError(
                 f"--pack-mb {most_bytes / 1e6:g}: too small for one photograph of each class of each set; expected at "
                 f"least {math.ceil(least / 1e4) / 100:g}"
@@ -223,19 +229,16 @@ def _fitting(groups: dict[_Group, list[_Item]], number: int, most_bytes: int) ->
 
 
 def _evenly(sizes: Sequence[int], most: int) -> list[int]:
-    """As many indexes as fit into ``most`` bytes, evenly over the list."""
+    """As many indexes as fit into ``most`` bytes, evenly over the list; else that of the smallest, where it fits."""
     count = len(sizes)
     while count:
         chosen = [(2 * index + 1) * len(sizes) // (2 * count) for index in range(count)]
         total = sum(sizes[index] for index in chosen)
         if total <= most:
             return chosen
-        count = min(count - 1, count * most // total)
-    return []
-
-
-def _middle(sizes: Sequence[int]) -> int:
-    return sizes[len(sizes) // 2]
+        count = min(count - 1, max(1, count * most // total))
+    smallest = sizes.index(min(sizes))
+    return [smallest] if sizes[smallest] <= most else []
 
 
 def _write(path: Path, items: Sequence[_Item], quality: int) -> None:

@@ -98,6 +98,6 @@ def _chosen(labelled: LabelledSet, apart: list[bool], wanted: bool) -> tuple[Ent
     return tuple(entry for entry, held in zip(labelled.items, apart, strict=True) if held is wanted)
 
 
-def _natural(name: str) -> list[tuple[int, str]]:
-    """A sorting key for which ``9`` comes before ``10``."""
-    return [(int(digits or 0), text) for digits, text in re.findall(r"(\d*)(\D*)", name)]
+def _natural(name: str) -> tuple[list[tuple[int, str]], str]:
+    """A sorting key for which ``9`` comes before ``10``, and ``07`` before ``7``: no two names are equal."""
+    return [(int(digits or 0), text) for digits, text in re.findall(r"(\d*)(\D*)", name)], name

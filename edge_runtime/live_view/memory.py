@@ -38,6 +38,7 @@ _RATE_OVER_S = 5.0
 _CRACKS = 24  # of the running list
 _CRACK_EVERY_S = 0.5  # one crack fills many frames
 _MOST_WIDTH_PX = 1280  # of streamed pictures: a phone has no more
+_MOST_CROP_PX = 480  # the longer side of cracks in the running list: thumbnails, of which many are kept
 _QUALITY = {"stream": 75, "snapshot": 92}
 _HEAT = 0.45  # opacity of the score map
 _LINK = ("connected", "frozen", "reconnections")  # of a live source's status
@@ -53,7 +54,7 @@ class Crack:
         time_s: of the frame in its source.
         score: of the region.
         bbox: x0, y0, x1, y1 in pixels of the frame.
-        crop: (h, w, 3) uint8 RGB, the region with a margin.
+        crop: (h, w, 3) uint8 RGB, the region with a margin, at most 480 px long.
     """
 
     number: int
@@ -197,7 +198,8 @@ class LiveView:
                 return None
             known = self._jpegs.get(view)
             if known is None or known[0] != newest.number:
-                data = _encoded(_small(_picture(newest, view)), "stream")
+                picture = _picture(newest, view)
+                data = _encoded(_shrunk(picture, picture.shape[1], _MOST_WIDTH_PX), "stream")
                 if data is None:
                     return None
                 known = self._jpegs[view] = newest.number, data
@@ -220,7 +222,8 @@ class LiveView:
             return None
         self._next_crack_s = now_s + _CRACK_EVERY_S
         region = result.regions[0]
-        crop = cut_out(frame.image, region).copy()
+        crop = cut_out(frame.image, region)
+        crop = _shrunk(crop, max(crop.shape[:2]), _MOST_CROP_PX).copy()  # a view would keep the whole frame
         return Crack(next(self._numbers), frame.index, frame.time_s, region.score, region.bbox, crop)
 
 
@@ -284,11 +287,12 @@ def _heated(image: Image, scores: ScoreMap) -> Image:
     return np.asarray(cv2.addWeighted(image, 1 - _HEAT, heat, _HEAT, 0), np.uint8)
 
 
-def _small(image: Image) -> Image:
-    height, width = image.shape[:2]
-    if width <= _MOST_WIDTH_PX:
+def _shrunk(image: Image, side_px: int, most_px: int) -> Image:
+    """The picture, made smaller so that a side of so many pixels has no more than ``most_px``."""
+    if side_px <= most_px:
         return image
-    size_wh = _MOST_WIDTH_PX, max(1, round(height * _MOST_WIDTH_PX / width))
+    height, width = image.shape[:2]
+    size_wh = max(1, round(width * most_px / side_px)), max(1, round(height * most_px / side_px))
     return np.asarray(cv2.resize(image, size_wh, interpolation=cv2.INTER_AREA), np.uint8)
 
 

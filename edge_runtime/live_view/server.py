@@ -44,6 +44,7 @@ TOKEN_VARIABLE = "CRACKEDGE_TOKEN"  # noqa: S105 - its name, not its value
 _PAGE = Path(__file__).with_name("page.html")
 _COOKIE = "crackedge_token"
 _MOST_STREAMS = 32
+_MOST_CONNECTIONS = 64  # those streams and as many others: the run needs file descriptors too
 _MOST_BODY = 1 << 10
 _MOST_HEADER = 1 << 13
 _REQUEST_S = 10.0  # to send one
@@ -87,7 +88,7 @@ def parse_address(text: str, *, token: str | None) -> ServeAddress:
     """``PORT``, ``HOST:PORT`` or ``[IPV6]:PORT``, on the loopback interface where no host is given.
 
     Raises:
-        OptionError: it is not that, or others can reach it and there is no token.
+        OptionError: it is not that, others can reach it and there is no token, or the token cannot be used.
     """
     match = re.fullmatch(r"(?:(?P<host>[^\s:\[\]/]+|\[[0-9a-fA-F:.%]+\]):)?(?P<port>\d{1,5})", text)
     if match is None or int(match["port"]) > 65535:
@@ -95,6 +96,8 @@ def parse_address(text: str, *, token: str | None) -> ServeAddress:
     address = ServeAddress((match["host"] or "127.0.0.1").strip("[]"), int(match["port"]))
     if token is not None and len(token) < _LEAST_TOKEN:
         raise OptionError(f"a token of {len(token)} characters: expected at least {_LEAST_TOKEN}")
+    if token is not None and not re.fullmatch("[!-~]+", token):
+        raise OptionError("a token with a space, or beyond printable ASCII: expected letters, digits and signs alone")
     if not address.loopback and token is None:
         raise OptionError(
             f"serve {text}: others can reach it there; set a token (--serve-token, or {TOKEN_VARIABLE} in the "
@@ -179,7 +182,7 @@ class LiveServer:
             )
         ]
         nothing: dict[str, Any] = {"shared": self._shared}
-        server = tornado.httpserver.HTTPServer(
+        server = _Server(
             tornado.web.Application(routes, default_handler_class=_Nothing, default_handler_args=nothing),
             max_body_size=_MOST_BODY,
             max_header_size=_MOST_HEADER,
@@ -197,6 +200,15 @@ class LiveServer:
         for task in left:
             task.cancel()
         await asyncio.gather(*left, return_exceptions=True)
+
+
+class _Server(tornado.httpserver.HTTPServer):
+    def handle_stream(self, stream: tornado.iostream.IOStream, address: tuple[Any, ...]) -> None:
+        """Serve a connection, or hang up where there are too many: those that send nothing have shown no token."""
+        if len(self._connections) >= _MOST_CONNECTIONS:
+            stream.close()
+        else:
+            super().handle_stream(stream, address)
 
 
 class _Shared:
@@ -343,7 +355,7 @@ class _Threshold(_Handler):
         """Set it. JSON only: a form of another page cannot send that."""
         value: Any = None
         if self.request.headers.get("Content-Type", "").startswith("application/json"):
-            with contextlib.suppress(ValueError, AttributeError):
+            with contextlib.suppress(ValueError, AttributeError, RecursionError):
                 value = json.loads(self.request.body).get("threshold")
         if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:
             self._refuse(400, 'expected application/json, {"threshold": 0..1}')

@@ -88,8 +88,8 @@ def open_model(
         delegate: an external TFLite delegate that is given the network first, ``LIBRARY[,key=value...]``.
 
     Raises:
-        ModelError: there is no such file or delegate, it is corrupt, foreign or of a newer schema, or the interpreter found here
-            does not compute what its card says it must (:mod:`crackedge.edge_runtime.models.golden`).
+        ModelError: there is no such file or delegate, it is corrupt, foreign or of a newer schema, or the interpreter
+            found here does not compute what its card says it must (:mod:`crackedge.edge_runtime.models.golden`).
         OptionError: an option is missing, or does not apply to this model, or what should be a delegate is none.
     """
     path, data = read_model(name_or_path)

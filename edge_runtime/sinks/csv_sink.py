@@ -59,6 +59,7 @@ class CsvSink:
 
 
 def _line(row: tuple[object, ...]) -> bytes:
+    """A row; names that are no UTF-8 as in :func:`crackedge.edge_runtime.sinks.sink.json_line`."""
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerow(row)
-    return text.getvalue().encode()
+    return text.getvalue().encode(errors="backslashreplace")

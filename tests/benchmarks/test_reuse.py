@@ -7,7 +7,7 @@ import pytest
 from click.testing import CliRunner
 
 from crackedge.benchmarks.reuse import compare, format_results, main
-from crackedge.edge_runtime.errors import OptionError
+from crackedge.edge_runtime.errors import OptionError, SourceError
 from crackedge.edge_runtime.models.model import open_model
 
 FLIGHT = "scene:?size=480x320&frames=14&speed=4"
@@ -23,6 +23,11 @@ def test_pixels_and_losses_are_counted_frame_by_frame(tiny_model: Path) -> None:
     assert "480x320" in format_results([result])
     with pytest.raises(OptionError, match="1 frames"):
         compare(open_model(tiny_model), FLIGHT, frames=1)
+
+
+def test_a_source_of_one_frame_is_refused(tiny_model: Path) -> None:
+    with pytest.raises(SourceError, match=r"scene:\?size=96x64&frames=1: 1 frames; expected at least 2"):
+        compare(open_model(tiny_model), "scene:?size=96x64&frames=1", threads=1)
 
 
 def test_the_command_writes_what_it_measured_and_fails_where_a_limit_is_missed(

@@ -2,12 +2,14 @@ from __future__ import annotations
 
 import json
 import math
+import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from crackedge.benchmarks.feeds import TimedVideoSink
 from crackedge.benchmarks.footage import Footage, make_footage, scene_frames
 from crackedge.benchmarks.intervals import percentile
 from crackedge.benchmarks.scenarios import SCENARIOS, measure
@@ -68,6 +70,21 @@ def test_a_camera_too_fast_for_the_model_has_frames_dropped(model: Model, footag
 def test_a_camera_that_can_be_followed_loses_nothing(model: Model, footage: Footage) -> None:
     stream = measure(model, footage, scenarios=["stream"], duration_s=2.0, fps=2)["scenarios"]["stream"]
     assert (stream["captured"], stream["dropped"]) == (4, 0)
+
+
+def test_a_stream_does_not_wait_for_its_marked_video(
+    model: Model, footage: Footage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write = TimedVideoSink.write
+
+    def slow(*arguments: Any) -> None:
+        time.sleep(0.1)
+        write(*arguments)
+
+    monkeypatch.setattr(TimedVideoSink, "write", slow)
+    stream = measure(model, footage, scenarios=["stream"], duration_s=0.4, fps=40)["scenarios"]["stream"]
+    assert stream["dropped"] < stream["captured"] / 2
+    assert 1 <= len(stream["stage_samples_ms"]["encode"]) < len(stream["samples_ms"])
 
 
 def test_a_file_shorter_than_the_time_is_decoded_again(model: Model, footage: Footage) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from pathlib import Path
 
 import av
@@ -99,6 +100,29 @@ def test_a_short_soak() -> None:
     assert len(result["samples"]) > result["n"] >= 20
     json.dumps(result)
     assert "SIGINT: ended after" in format_soak(result)
+
+
+def test_a_run_that_says_more_than_a_pipe_holds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    talkative = tmp_path / "python"
+    talkative.write_text(
+        f"""#!{sys.executable} -IS
+import os, sys, time
+os.write(2, b"one more line\\n" * 20_000)
+out = sys.argv[sys.argv.index("-o") + 1]
+os.mkdir(out)
+with open(out + "/results.jsonl", "w") as file:
+    file.write('{{"type": "frame"}}')
+try:
+    time.sleep(60)
+except KeyboardInterrupt:
+    sys.exit("the last words")
+"""
+    )
+    talkative.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(talkative))
+    monkeypatch.setattr("crackedge.benchmarks.soak._BEGINS_WITHIN_S", 3.0)
+    with pytest.raises(ProofError, match=r"exit code 1, expected 130: (?s:.*)the last words"):
+        soak(minutes=0.005, fps=10.0, frames=[noise(0)], every_s=0.1)
 
 
 def test_a_run_that_cannot_begin(monkeypatch: pytest.MonkeyPatch) -> None:

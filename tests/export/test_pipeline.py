@@ -5,6 +5,7 @@ import shutil
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import cv2
@@ -16,13 +17,16 @@ pytest.importorskip("tensorflow", reason="the workstation's packages are not ins
 
 from crackedge.cli import cli
 from crackedge.edge_runtime.errors import CrackedgeError, DataError, OptionError, OutputError, ProofError
+from crackedge.edge_runtime.models.card import ModelCard
 from crackedge.edge_runtime.models.golden import picture
 from crackedge.edge_runtime.models.model import open_model
 from crackedge.edge_runtime.scan.dense_engine import DenseEngine
 from crackedge.edge_runtime.scan.tiles_engine import TilesEngine
-from crackedge.export import variants
+from crackedge.export import pipeline, variants
 from crackedge.export.convert import VARIANTS
+from crackedge.export.parity import Judged
 from crackedge.export.pipeline import _held_out, export_network
+from crackedge.export.quantisation import PICTURES, Quantised
 from crackedge.train.corpus import Corpus, gather
 from crackedge.train.pack import opened, write_pack
 from crackedge.train.recipe import Recipe
@@ -228,6 +232,22 @@ def test_footage_calibrates_in_place_of_photographs(able_run: Path, photographs:
     made = export_network(able_run, output, data_root=photographs, calibrate_from=footage)
     check = made.files[0].card.quantization_check
     assert check["calibrated_on"].startswith("240 pieces of 20 of the 20 frames of ")
+
+
+def test_the_card_names_the_pictures_of_the_measure_that_did(
+    card: Callable[..., ModelCard], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    judged = Judged(b"", {}, card().calibration, {})
+    monkeypatch.setattr(pipeline, "quantise", lambda *_, **__: Quantised(judged, (), (), PICTURES[1]))
+    monkeypatch.setattr(pipeline, "_card", lambda *_: card())
+    monkeypatch.setattr("crackedge.export.held_out.measure", lambda *_: card().metrics)
+    monkeypatch.setattr("crackedge.edge_runtime.models.golden.record", lambda *_, **__: {})
+    subject: Any = SimpleNamespace(
+        network=None, head="logit-map", pictures=None, log=None, fitting=(), from_keras={}, report=lambda _: None,
+        representative=lambda count: SimpleNamespace(source=f"{count} pieces of a video"),
+    )  # fmt: skip
+    _, made = pipeline._make(subject, "int8")
+    assert made.quantization_check["calibrated_on"] == f"{PICTURES[1]} pieces of a video"
 
 
 def test_a_foreign_classifier_says_what_was_made_of_it(photographs: Path, tmp_path: Path, crackedge: Crackedge) -> None:

@@ -97,6 +97,7 @@ def test_measure_follows_measure_until_the_decisions_hold(
     assert len(made) == tried
     assert 1 <= len(done.worst_layers) <= 5
     assert (PICTURES[1] in asked) == (good_after > 1)
+    assert done.wanted == PICTURES[good_after > 1]
 
 
 def test_more_pictures_are_no_measure_where_there_are_none(network: Any) -> None:
@@ -109,3 +110,4 @@ def test_more_pictures_are_no_measure_where_there_are_none(network: Any) -> None
     )
     assert [one["measure"] for one in done.measures] == ["4 calibration pictures"], "and no layer is left but the worst"
     assert done.judged.faults
+    assert done.wanted == PICTURES[0]

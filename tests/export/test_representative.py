@@ -1,7 +1,10 @@
 from __future__ import annotations
 
 import shutil
+import weakref
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -9,6 +12,8 @@ import pytest
 
 from crackedge.benchmarks.data_sets import find_sets
 from crackedge.edge_runtime.errors import OptionError, ProofError, SourceError
+from crackedge.edge_runtime.sources.opening import open_source
+from crackedge.export import representative
 from crackedge.export.representative import from_footage, from_sets
 
 FOOTAGE = "scene:concrete?seed=3&frames={}&size={}"
@@ -50,6 +55,7 @@ def test_large_photographs_give_pieces_as_the_scan_sees_them(tmp_path: Path) -> 
     read = cv2.imread(str(tmp_path / "images" / "0.png"))
     assert read is not None
     assert np.array_equal(found[0], read[:448, :448, ::-1])
+    assert all(picture.base is None for picture in found), "a view would keep the photograph"
 
 
 def test_one_class_alone_is_refused(photographs: Path, tmp_path: Path) -> None:
@@ -91,6 +97,32 @@ def test_footage_gives_pieces_spread_over_its_frames(frames: int, wanted: int) -
     assert {picture.shape for picture in found.pictures} == {(448, 448, 3)}
     assert len({picture.tobytes() for picture in found.pictures}) == wanted, "all different"
     assert f"of the {frames} frames" in found.source
+
+
+def test_of_footage_only_pieces_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    images: list[weakref.ref[Any]] = []
+    most = 0
+
+    class Watched:
+        def __init__(self, text: str) -> None:
+            self.name, self._source = text, open_source(text)
+
+        def __enter__(self) -> Watched:
+            return self
+
+        def __exit__(self, *_: object) -> None: ...
+
+        def __iter__(self) -> Iterator[Any]:
+            nonlocal most
+            for frame in self._source:
+                images.append(weakref.ref(frame.image))
+                most = max(most, sum(image() is not None for image in images))
+                yield frame
+
+    monkeypatch.setattr(representative, "open_source", Watched)
+    found = from_footage(FOOTAGE.format(24, "640x480"), 8)
+    assert most <= 4
+    assert all(picture.base is None for picture in found.pictures)
 
 
 def test_small_frames_are_filled_up_as_the_scan_does() -> None:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import errno
 import json
+import os
 import shutil
 import subprocess
 import tempfile
@@ -14,6 +15,8 @@ from types import SimpleNamespace
 import cv2
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 pytest.importorskip("keras", reason="the workstation's packages are not installed")
 
@@ -21,7 +24,7 @@ from crackedge.benchmarks.data_sets import find_sets, read_image, read_mask
 from crackedge.edge_runtime.errors import DataError, OptionError, OutputError
 from crackedge.train.corpus import Corpus, gather
 from crackedge.train.fit import fit, resume
-from crackedge.train.pack import QUALITIES, opened, write_pack
+from crackedge.train.pack import QUALITIES, _evenly, opened, write_pack
 from crackedge.train.recipe import Recipe, SetUse, load_recipe
 from crackedge.train.watch import TrainingStopped
 
@@ -101,6 +104,30 @@ def test_then_every_class_of_every_set_gives_way_evenly(
     assert sum(images.values()) == sum(kept for kept, _ in packed.kept.values()) < 48
     with opened(packed.path) as root:
         gather(root, Recipe("mine"))
+
+
+@given(st.lists(st.integers(1, 2000), min_size=1, max_size=60), st.integers(1, 5000))
+def test_something_is_kept_where_anything_fits(sizes: list[int], most: int) -> None:
+    chosen = _evenly(sizes, most)
+    assert sum(sizes[index] for index in chosen) <= most
+    assert sorted(set(chosen)) == chosen
+    assert bool(chosen) == (min(sizes) <= most)
+
+
+def test_a_few_large_photographs_do_not_keep_a_small_one_out() -> None:
+    assert _evenly([10] * 6 + [1000] * 4, 15) == [5]
+    assert _evenly([1000] * 6 + [10] * 4, 15) == [6]
+
+
+def test_names_that_are_no_utf_8(photographs: Path, tmp_path: Path) -> None:
+    root = tmp_path / "masked"
+    shutil.copytree(photographs / "masked", root)
+    for folder in ("images", "masks"):
+        (root / "train" / folder / "0.png").rename(root / "train" / folder / os.fsdecode(b"W\xe4nd.png"))
+    packed = write_pack(gather(root, Recipe("mine")), tmp_path / "p.zip", most_bytes=_PLENTY)
+    assert packed.kept["masked/train"] == (6, 6)
+    with zipfile.ZipFile(packed.path) as written:
+        assert {"masked/train/images/W%E4nd.jpg", "masked/train/masks/W%E4nd.png"} < set(written.namelist())
 
 
 def test_a_jpeg_that_is_smaller_stays_as_it_is(photographs: Path, tmp_path: Path) -> None:

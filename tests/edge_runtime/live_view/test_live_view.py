@@ -7,9 +7,11 @@ import contextlib
 import http.client
 import itertools
 import json
+import select
 import socket
 import threading
 import time
+import urllib.parse
 from collections.abc import Generator, Iterator
 from contextlib import closing
 from datetime import datetime, timedelta, timezone
@@ -167,6 +169,22 @@ def test_cracks_and_a_snapshot(running: Running) -> None:
     assert crop.min() < 30
 
 
+def test_cracks_are_remembered_as_thumbnails(tiny_model: Path) -> None:
+    image = np.full((960, 1280, 3), 235, np.uint8)
+    image[64:640, 64:1216] = 0
+    view = LiveView(model="tiny", threshold=lambda: 0.5)
+    with Scanner(tiny_model, threads=1) as scanner:
+        view.write(Frame(image, 0, 0.0), scanner(image))
+    (crack,) = view._cracks
+    assert crack.bbox[2] - crack.bbox[0] > 960
+    height, width = crack.crop.shape[:2]
+    assert (width, height) == (480, pytest.approx(250, abs=30))
+    assert crack.crop.base is None
+    data = view.crop(crack.number)
+    assert data is not None
+    assert shown(data).shape == crack.crop.shape
+
+
 def test_one_crack_in_many_frames_is_listed_now_and_then(tiny_model: Path) -> None:
     now_s = [0.0]
     view = LiveView(model="tiny", threshold=lambda: 0.5, clock=lambda: now_s[0])
@@ -217,7 +235,8 @@ def test_the_threshold(running: Running) -> None:
         assert running.post(value) == 400
     body = b'{"threshold": 0.5}'
     assert running.ask("/threshold", method="POST", body=body, Content_Type="text/plain")[0] == 400
-    assert running.ask("/threshold", method="POST", body=b"[]", Content_Type="application/json")[0] == 400
+    for body in (b"[]", b"[" * 1020, b"{"):
+        assert running.ask("/threshold", method="POST", body=body, Content_Type="application/json")[0] == 400
     assert running.ask("/threshold")[0] == 405
     assert len(running.chosen) == 3
 
@@ -247,6 +266,19 @@ def test_ways_to_bring_the_token(guarded: Running) -> None:
     cookie = headers["Set-Cookie"].split(";")[0]
     assert guarded.ask("/status.json", Cookie=cookie)[0] == 200
     assert guarded.ask("/status.json", Authorization=f"Bearer {TOKEN}")[0] == 200
+
+
+def test_a_token_may_have_every_sign(tiny_model: Path) -> None:
+    token = "".join(map(chr, range(0x21, 0x7F)))
+    assert parse_address("0.0.0.0:8000", token=token).port == 8000
+    made = Running(tiny_model, token=token)
+    with made.server:
+        status, _, headers = made.ask(f"/?token={urllib.parse.quote(token, safe='')}")
+        assert status == 200
+        cookie = headers["Set-Cookie"].split(";")[0]
+        assert made.ask("/status.json", Cookie=cookie)[0] == 200
+        assert made.ask("/status.json", Cookie=f"{cookie}0")[0] == 401
+        assert made.ask("/status.json", Authorization=f"Bearer {token}")[0] == 200
 
 
 def test_a_page_from_elsewhere_cannot_look_in(running: Running) -> None:
@@ -297,6 +329,19 @@ def test_a_client_that_takes_nothing_is_dropped_and_disturbs_nobody(
             time.sleep(0.02)
         assert running.server._shared.streams == 0
     assert next(pictures(running)).shape == (720, 1280, 3)
+
+
+def test_connections_that_say_nothing_are_bounded(running: Running) -> None:
+    with contextlib.ExitStack() as stack:
+        silent = [
+            stack.enter_context(socket.create_connection(("127.0.0.1", running.port), timeout=20)) for _ in range(80)
+        ]
+        until_s, hung_up = time.monotonic() + 5, 0
+        while hung_up < 16 and time.monotonic() < until_s:
+            hung_up = len(select.select(silent, [], [], 0.1)[0])
+        assert hung_up == 16
+        silent[0].sendall(b"GET /status.json HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        assert silent[0].recv(12) == b"HTTP/1.1 200"
 
 
 def test_too_many_clients(running: Running, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -376,6 +421,9 @@ def test_addresses(text: str, host: str, port: int) -> None:
         ("robot.local:8000", None, "set a token"),
         ("[::]:8000", None, "set a token"),
         ("0.0.0.0:8000", "short", "at least 8"),
+        ("8000", "correct horse", "letters, digits and signs alone"),
+        ("8000", "korrektes-Füllen", "letters, digits and signs alone"),
+        ("8000", "correct-horse\n", "letters, digits and signs alone"),
         ("x", None, "expected PORT or HOST:PORT"),
         ("70000", None, "expected PORT"),
         ("", None, "expected PORT"),

@@ -37,6 +37,13 @@ def test_a_line_for_each_region_and_lines_are_added(scanned: Any, tmp_path: Path
     assert rows[3]["file"] == 'Wand, "Süd".jpg'
 
 
+def test_a_name_that_is_no_utf_8_has_its_escapes(scanned: Any, tmp_path: Path) -> None:
+    with Recorded(CsvSink(tmp_path / "cracks.csv")) as sink:
+        sink.write(*scanned(0, cracks=1, file="W\udce4nd.jpg"))
+        sink.finish()
+    assert rows_of(tmp_path / "cracks.csv")[0]["file"] == r"W\udce4nd.jpg"
+
+
 def test_other_columns_are_left_alone(tmp_path: Path) -> None:
     path = tmp_path / "mine.csv"
     path.write_text("a,b\n1,2\n")
