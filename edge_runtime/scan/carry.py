@@ -44,8 +44,8 @@ def blank(cells_hw: tuple[int, int], now_s: float) -> CarriedMap:
 def carried(earlier: CarriedMap, matrix: Matrix, now_s: float, *, frame_hw: tuple[int, int]) -> CarriedMap:
     """The map of a later frame: logits resampled bilinearly, the rest from the nearest cell.
 
-    Cells whose visible middle was outside the earlier frame are not known; their logits continue those of the border,
-    so that windows which reach over it have something to go by.
+    Cells that show more than half a cell of what was outside the earlier frame are not known; their logits continue
+    those of the border, so that windows which reach over it have something to go by.
 
     Args:
         earlier: of the earlier frame.
@@ -77,9 +77,9 @@ def with_box(earlier: CarriedMap, box: CellBox, logits: npt.NDArray[np.float32],
 
 
 def _middles(cells: int, length_px: int) -> npt.NDArray[np.float64]:
-    """Where the middle of each cell's visible part lies along one axis, in pixels; at the edge where none is."""
-    starts = np.minimum(np.arange(cells) * CELL, length_px - 1)
-    return (starts + np.minimum(np.arange(1, cells + 1) * CELL, length_px) - 1) / 2
+    """Pixels half a cell before each cell's visible end along one axis: the middle of a cell that is seen whole."""
+    ends = np.minimum(np.arange(1, cells + 1) * CELL, length_px)
+    return np.asarray(np.maximum(ends - (CELL + 1) / 2, 0.0))
 
 
 def _grid(x: npt.NDArray[np.float64], y: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:

@@ -53,7 +53,7 @@ def test_what_lies_below_a_frame_is_not_known_when_it_comes_into_view(rise: int)
     """The last row of cells of a frame that is no multiple of 32 px high shows mostly reflections."""
     height = (ROWS - 1) * 32 + 17
     here = carried(ramp(), np.array([[1.0, 0.0, 0.0], [0.0, 1.0, -rise]]), 2.0, frame_hw=(height, COLS * 32))
-    visible = [(row * 32 + min(row * 32 + 32, height) - 1) / 2 for row in range(ROWS)]
-    assert here.known.all(1).tolist() == [middle + rise < height - 0.5 for middle in visible]
+    new_px = [max(0, min(row * 32 + 32, height) + rise - height) for row in range(ROWS)]
+    assert here.known.all(1).tolist() == [px <= 16 for px in new_px]
     still = carried(ramp(), np.eye(2, 3), 2.0, frame_hw=(height, COLS * 32))
     assert still.known.all()
