@@ -29,7 +29,8 @@ _NEIGHBOURS = np.ones((3, 3), np.uint8)
 _MEMORY, _ERROR_MEMORY = 0.97, 0.85  # weight of what was known before an audit
 _FACTORS = (0.0, 0.5, 1.0, 1.5, 2.0, 2.5, 3.0, 3.5, 4.0, 5.0)
 _NOTHING = (0.0,) * len(_FACTORS)
-_USUAL_LOSS = (0.035, 0.026, 0.020, 0.014, 0.011, 0.009, 0.006, 0.004, 0.002, 0.001)  # on four flights and two videos
+# With each factor; four flights and two videos lose less.
+_USUAL_LOSS = (0.035, 0.026, 0.020, 0.014, 0.011, 0.009, 0.006, 0.004, 0.002, 0.001)
 _USUAL_CELLS = 100.0  # cracked cells that a run begins with, so to speak
 _JUDGED_AUDITS = 4.0  # that found cracks, from which on a share means something
 
