@@ -76,6 +76,7 @@ class KeptFiles:
         self._notices = notices
         self._most = float("inf") if options.keep_mb is None else round(options.keep_mb * _MB)
         self._finished: dict[Path, int] = {}  # bytes, oldest first
+        self._finished_bytes = 0
         self._growing: dict[object, int] = {}
         self._lock = threading.Lock()
 
@@ -83,7 +84,7 @@ class KeptFiles:
         """A file is finished; the oldest are deleted where they are too much together."""
         if self._most < float("inf"):
             with self._lock:
-                self._finished.pop(path, None)
+                self._finished_bytes += length - self._finished.pop(path, 0)
                 self._finished[path] = length
                 self._make_room()
 
@@ -102,13 +103,14 @@ class KeptFiles:
     def forget(self, path: Path) -> None:
         """A file that was finished is so no longer: it is written to, or renamed."""
         with self._lock:
-            self._finished.pop(path, None)
+            self._finished_bytes -= self._finished.pop(path, 0)
 
     def _make_room(self) -> None:
         deleted, freed = [], 0
-        while self._finished and sum(self._finished.values()) + sum(self._growing.values()) > self._most:
+        while self._finished and self._finished_bytes + sum(self._growing.values()) > self._most:
             path = next(iter(self._finished))
             length = self._finished.pop(path)
+            self._finished_bytes -= length
             try:
                 path.unlink(missing_ok=True)
             except OSError as error:
