@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import re
 import sys
 from typing import NoReturn
 
@@ -72,4 +73,26 @@ def _said_as(error: Exception) -> tuple[int, str] | None:
         errors.LiveSourceError: exit_codes.LIVE,
         errors.ProofError: exit_codes.PROOF,
     }
-    return next((code for kind, code in codes.items() if isinstance(error, kind)), exit_codes.FAILED), str(error)
+    line = _as_typed(str(error)) if isinstance(error, errors.OptionError) else str(error)
+    return next((code for kind, code in codes.items() if isinstance(error, kind)), exit_codes.FAILED), line
+
+
+def _as_typed(line: str) -> str:
+    """A line in which options are called what one types: the library names its parameters (``max_frames``).
+
+    Names of one word may be words of the sentence; they are options at its beginning, and where they "do not apply".
+    """
+    options = {
+        _name(name.removeprefix("--")): name
+        for command in cli.commands.values()  # the one that was asked for
+        for option in command.params
+        for name in (*option.opts, *option.secondary_opts)
+        if name.startswith("--")
+    }
+    compound = "|".join(re.escape(name) for name in options if "_" in name)
+    line = re.sub(r"^\w+|(?<=: )\S+(?= does not apply)", lambda found: options.get(_name(found[0]), found[0]), line)
+    return re.sub(rf"(?<![\w.-])(?:{compound})(?!\w)", lambda found: options[found[0]], line) if compound else line
+
+
+def _name(option: str) -> str:
+    return option.replace("-", "_")

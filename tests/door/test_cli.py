@@ -181,6 +181,22 @@ def test_a_run_leaves_the_environment_of_sinks_programs_alone(
     assert os.environ.get("OPENBLAS_NUM_THREADS") == given
 
 
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        ("run scene: --refresh-s 1", "--refresh-s 1: expected with reuse, --max-latency-ms or --target-fps"),
+        ("run scene: --part-mb 3 --keep-mb 1", "--part-mb 3: expected at most half of --keep-mb 1"),
+        ("run scene: --resume", "--resume: expected the folder of the interrupted run; give -o"),
+        ("run scene: --size 9x9", "scene:: --size does not apply; only cameras can be asked for one"),
+        ("run --camera 0 --no-realtime", "--camera 0: --no-realtime does not apply; only files and pipes can"),
+    ],
+)
+def test_options_are_called_what_one_types(call: Call, arguments: str, line: str) -> None:
+    done = call(*arguments.split())
+    assert done.code == 2
+    assert done.err.startswith(f"crackedge: {line}")
+
+
 def test_the_version(call: Call) -> None:
     done = call("--version")
     assert done.code == 0

@@ -119,6 +119,6 @@ def test_an_option_that_cannot_apply_stops_the_run_before_it_begins(
     out = tmp_path / "out"
     scene = "scene:?frames=2&size=96x64"
     done = crackedge("run", scene, "--camera", "7", "--start", "0:01", "-o", str(out), "--model", str(tiny_model))
-    said = "crackedge: camera 7: start does not apply; what is live has neither beginning nor end\n"
+    said = "crackedge: --camera 7: --start does not apply; what is live has neither beginning nor end\n"
     assert (done.returncode, done.stderr, done.stdout) == (2, said, "")
     assert not out.exists()

@@ -1,5 +1,5 @@
-"""How the process ends, as every command's help says."""
+"""How the process ends, as every command's help says; what a run comes to is ``Outcome.exit_code``."""
 
 from __future__ import annotations
 
-FAILED, USAGE, LIVE, OUTPUT_LOST, PROOF, CRACKS = 1, 2, 3, 4, 5, 10
+FAILED, USAGE, LIVE, PROOF = 1, 2, 3, 5
