@@ -12,9 +12,9 @@ from crackedge.benchmarks.metrics import Labels, Scores
 from crackedge.edge_runtime.errors import DataError, OptionError
 
 Weights = npt.NDArray[np.floating]  # (N,) >= 0
-Objective = Literal["balanced_accuracy", "f1", "recall", "false_positive_rate"]
+Objective = Literal["recall", "false_positive_rate"]
 
-_RIDGE = 1e-3
+_RIDGE = 1e-3  # weight of half the squared slope per standard deviation of the logits, beside the mean log loss
 _LEAST_SLOPE = 1e-2  # per standard deviation of the logits: a useless model stays monotone
 _NEWTON_STEPS = 100
 _PRIOR_SPREAD = (0.5, 1.5)  # what a site's own slope and offset differ by, where a calibration made elsewhere says 1, 0
@@ -26,7 +26,6 @@ def fit_affine(
     labels: Labels,
     *,
     weights: Weights | None = None,
-    ridge: float = _RIDGE,
     prior: tuple[float, float] | None = None,
 ) -> tuple[float, float]:
     """Scale and bias for which ``sigmoid(scale * logit + bias)`` is the probability of a crack.
@@ -43,8 +42,6 @@ def fit_affine(
         logits: (N,) any float.
         labels: (N,) True for crack.
         weights: (N,) how much each counts; their sum does not matter. None: all the same.
-        ridge: weight of half the squared slope, per standard deviation of the logits, beside the mean log loss; unused
-            with a prior.
         prior: scale and bias of a calibration to start from and to stay near to, scale > 0.
 
     Raises:
@@ -71,70 +68,50 @@ def fit_affine(
         rate = float(w @ targets)
         return 1.0, float(np.log(rate / (1 - rate)) - centre)
     unit = (z - centre) / spread
-    slope, offset = _newton(unit, targets, w, penalty=(ridge, 0), towards=(0, 0), least_slope=_LEAST_SLOPE)
+    slope, offset = _newton(unit, targets, w, penalty=(_RIDGE, 0), towards=(0, 0), least_slope=_LEAST_SLOPE)
     return slope / spread, offset - slope * centre / spread
 
 
-def even_weights(groups: Sequence[Labels], *, by_class: bool = False) -> Weights:
-    """Weights for several sets laid end to end with which each set counts the same, and the sum is their number.
+def class_weights(labels: Labels) -> Weights:
+    """Weights with which the two classes of a set count the same; their sum is 1.
 
     Args:
-        groups: the labels of each set; empty ones are allowed and count nothing.
-        by_class: let the two classes of a set count the same too (a set of one class gives it all).
+        labels: (N,) True for crack, of both classes.
 
     Returns:
-        (total,) float64.
+        (N,) float64.
     """
-    parts: list[npt.NDArray[np.float64]] = []
-    for group in groups:
-        labels = np.asarray(group).astype(np.bool_)
-        cracks = int(np.count_nonzero(labels))
-        others = labels.size - cracks
-        if by_class and cracks and others:
-            parts.append(np.where(labels, 0.5 / cracks, 0.5 / others))
-        else:
-            parts.append(np.full(labels.size, 1 / max(1, labels.size)))
-    return np.concatenate(parts) if parts else np.zeros(0)
+    cracks = np.asarray(labels).astype(np.bool_)
+    return np.where(cracks, 0.5 / np.count_nonzero(cracks), 0.5 / np.count_nonzero(~cracks))
 
 
 def choose_threshold(
     sets: Sequence[tuple[Scores, Labels]],
     *,
-    objective: Objective = "balanced_accuracy",
+    objective: Objective,
     min_recall: float | Sequence[float | None] | None = None,
     max_false_positive_rate: float | Sequence[float | None] | None = None,
 ) -> float:
     """The best threshold for several sets at once, each weighing the same however many items it has.
 
     Recall is the mean over the sets with cracks, false-positive rate the mean over the sets with crack-free items.
-    Objectives: ``balanced_accuracy``, the mean of recall and 1 - false-positive rate; ``f1``, the mean F1 of the sets
-    with cracks; ``recall``, the highest (with a limit on the false-positive rate); ``false_positive_rate``, the lowest
-    (with a floor under recall). The threshold lies midway between two scores that occur, and of several that are
-    equally good the middle one is taken: least at the mercy of single items.
+    The threshold lies midway between two scores that occur, and of several that are equally good the middle one is
+    taken: least at the mercy of single items.
 
     Args:
         sets: pairs of scores (N,), probabilities, and labels (N,).
-        objective: what to make best within the limits.
+        objective: what to make best within the limits: the highest ``recall``, or the lowest ``false_positive_rate``.
         min_recall: for the mean, or a sequence with one figure (or None) for each set.
         max_false_positive_rate: for the mean, or a sequence with one figure (or None) for each set.
 
     Raises:
         DataError: no set with cracks, or none without, or no threshold keeps the limits.
-        OptionError: an unknown objective, or limits of another number than the sets.
+        OptionError: limits of another number than the sets.
     """
-    recalls, rates, f1s, thresholds = _sweep(sets)
+    recalls, rates, thresholds = _sweep(sets)
     mean_recall = _mean_known(recalls, "cracks")
     mean_rate = _mean_known(rates, "crack-free items")
-    if objective == "balanced_accuracy":
-        gains = [(mean_recall + 1 - mean_rate) / 2]
-    elif objective == "f1":
-        gains = [_mean_known(f1s, "cracks")]
-    elif objective == "recall":
-        gains = [mean_recall, -mean_rate]
-    elif objective == "false_positive_rate":
-        gains = [-mean_rate, mean_recall]
-    else:
-        raise OptionError(f"objective {objective!r}: expected balanced_accuracy, f1, recall or false_positive_rate")
+    gains = [mean_recall, -mean_rate] if objective == "recall" else [-mean_rate, mean_recall]
     allowed = np.ones(thresholds.size, np.bool_)
     for limit, each, mean, sign in (
         (min_recall, recalls, mean_recall, 1.0),
@@ -240,10 +217,9 @@ def _sweep(
 ) -> tuple[
     list[npt.NDArray[np.float64] | None],
     list[npt.NDArray[np.float64] | None],
-    list[npt.NDArray[np.float64] | None],
     npt.NDArray[np.float64],
 ]:
-    """Recall, false-positive rate and F1 of each set (None where it has none) at every threshold worth a look."""
+    """Recall and false-positive rate of each set (None where it has none) at every threshold worth a look."""
     pairs = [(np.asarray(scores, np.float64), np.asarray(labels).astype(np.bool_)) for scores, labels in sets]
     for scores, labels in pairs:
         if scores.ndim != 1 or scores.shape != labels.shape or not np.isfinite(scores).all():
@@ -257,15 +233,13 @@ def _sweep(
     thresholds = np.unique(np.concatenate([[occurring[0] / 2], between, [(occurring[-1] + 1) / 2]]))
     recalls: list[npt.NDArray[np.float64] | None] = []
     rates: list[npt.NDArray[np.float64] | None] = []
-    f1s: list[npt.NDArray[np.float64] | None] = []
     for scores, labels in pairs:
         cracks, others = np.sort(scores[labels]), np.sort(scores[~labels])
         hits = cracks.size - np.searchsorted(cracks, thresholds, side="left").astype(np.float64)
         alarms = others.size - np.searchsorted(others, thresholds, side="left").astype(np.float64)
         recalls.append(hits / cracks.size if cracks.size else None)
         rates.append(alarms / others.size if others.size else None)
-        f1s.append(2 * hits / (hits + alarms + cracks.size) if cracks.size else None)
-    return recalls, rates, f1s, thresholds
+    return recalls, rates, thresholds
 
 
 def _mean_known(figures: list[npt.NDArray[np.float64] | None], what: str) -> npt.NDArray[np.float64]:

@@ -29,7 +29,7 @@ import numpy as np
 import numpy.typing as npt
 
 from crackedge.benchmarks import metrics
-from crackedge.benchmarks.calibration import choose_threshold, even_weights, fit_affine, sigmoid
+from crackedge.benchmarks.calibration import choose_threshold, class_weights, fit_affine, sigmoid
 from crackedge.benchmarks.data_sets import LabelledSet
 from crackedge.benchmarks.evaluation import Progress, SetLogits, cell_scores, collect_logits, judge, window_scores
 from crackedge.benchmarks.metrics import Labels, Scores
@@ -206,7 +206,7 @@ def calibrate(
         fitted=sum(labels.size for group in _voices(_windows(for_fit)) for _, labels in group),
         measured=sum(_counts(for_figures)),
         held_out=held_out,
-        skipped=tuple(f"{one.name}: {skipped.file}: {skipped.why}" for one in logits for skipped in one.skipped),
+        skipped=tuple(f"{one.name}: {skipped.file}: {skipped.reason}" for one in logits for skipped in one.skipped),
     )
 
 
@@ -236,7 +236,7 @@ def _mean_fit(sets: Sequence[tuple[Scores, Labels]], prior: tuple[float, float] 
     for group in _voices(sets):
         labels = np.concatenate([label for _, label in group])
         logits = np.concatenate([logit for logit, _ in group])
-        fits.append(fit_affine(logits, labels, weights=even_weights([labels], by_class=True), prior=prior))
+        fits.append(fit_affine(logits, labels, weights=class_weights(labels), prior=prior))
     scale = float(np.mean([scale for scale, _ in fits]))
     return scale, -scale * float(np.mean([-bias / scale for scale, bias in fits]))
 

@@ -26,12 +26,13 @@ from crackedge.edge_runtime.errors import DataError, SourceError
 from crackedge.edge_runtime.frame import Image
 from crackedge.edge_runtime.lattice import TILE
 from crackedge.edge_runtime.sources import images
+from crackedge.edge_runtime.sources.addresses import IMAGE_SUFFIXES
+from crackedge.edge_runtime.sources.source import Skipped
 
 Kind = Literal["classes", "masks", "boxes"]
 Truth = npt.NDArray[np.int8]  # (H, W) int8: 1 crack, 0 no crack, -1 not known
 
 SPLITS = {"train": ("train",), "val": ("val", "valid", "validation"), "test": ("test",)}
-IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp"})
 MASK_SUFFIXES = (".png", ".bmp", ".tif", ".tiff")  # lossless: 255 must stay 255
 
 WINDOW_STEP = 128  # px, between the windows of a masked image
@@ -57,14 +58,6 @@ class Entry:
     image: Path
     crack: bool | None
     truth: Path | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Skipped:
-    """An image that could not be used, and why."""
-
-    file: str
-    why: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,7 +217,7 @@ def read_set(path: Path) -> LabelledSet:
                 items.append(Entry(image, True if kind == "boxes" else None, truth))
     if not items and skipped:
         raise DataError(
-            f"{path}: none of its {len(skipped)} images has a file in {kind}/ ({skipped[0].file} {skipped[0].why})"
+            f"{path}: none of its {len(skipped)} images has a file in {kind}/ ({skipped[0].file} {skipped[0].reason})"
         )
     if not items:
         folders = "crack/ and no_crack/" if kind == "classes" else "images/"

@@ -18,7 +18,7 @@ import numpy.typing as npt
 from crackedge.benchmarks import data_sets, metrics
 from crackedge.benchmarks.bootstrap import intervals
 from crackedge.benchmarks.calibration import sigmoid
-from crackedge.benchmarks.data_sets import LabelledSet, LabelledWindow, Picture, Skipped, Truth
+from crackedge.benchmarks.data_sets import LabelledSet, LabelledWindow, Picture, Truth
 from crackedge.benchmarks.table import Figure, aligned, ends
 from crackedge.edge_runtime.errors import DataError
 from crackedge.edge_runtime.lattice import CELL
@@ -26,6 +26,7 @@ from crackedge.edge_runtime.models.card import Calibration, OperatingPoint
 from crackedge.edge_runtime.models.model import Model
 from crackedge.edge_runtime.scan.engine import Engine, engine_name, make_engine
 from crackedge.edge_runtime.scan.scoremap import ScoreMap
+from crackedge.edge_runtime.sources.source import Skipped
 
 SCHEMA = 1
 CELL_CRACK_PIXELS = 16  # in a cell, from which on it counts as crack: half of a hairline that crosses it
@@ -193,7 +194,7 @@ def judge(logits: SetLogits, calibration: Calibration, point: OperatingPoint) ->
                 strict=True,
             )
         ],
-        "skipped": [{"file": skipped.file, "why": skipped.why} for skipped in logits.skipped],
+        "skipped": [{"file": skipped.file, "reason": skipped.reason} for skipped in logits.skipped],
     }
 
 
@@ -243,7 +244,7 @@ def format_evaluation(result: Mapping[str, Any]) -> str:
         *format_operating_points({name: one["operating_points"] for name, one in result["sets"].items()}),
     ]
     for name, one in result["sets"].items():
-        lines += [f"skipped in {name}: {skipped['file']}: {skipped['why']}" for skipped in one["skipped"]]
+        lines += [f"skipped in {name}: {skipped['file']}: {skipped['reason']}" for skipped in one["skipped"]]
     return "\n".join(lines)
 
 
@@ -290,7 +291,7 @@ def _scan_set(labelled_set: LabelledSet, scan: Engine, progress: Progress | None
     if not files:
         first = skipped[0]
         raise DataError(
-            f"{labelled_set.path}: none of its {len(skipped)} images can be used; {first.file}: {first.why}"
+            f"{labelled_set.path}: none of its {len(skipped)} images can be used; {first.file}: {first.reason}"
         )
     cell_logits, cell_labels, cell_files, at_border, beside_crack = (
         np.concatenate(parts) for parts in zip(*cells, strict=True)

@@ -88,7 +88,7 @@ def format_inspection(result: Mapping[str, Any]) -> str:
 
 
 def _card(card: Mapping[str, Any]) -> list[str]:
-    width, gsd = card["crack_width_px"], card["gsd_mm"]
+    gsd = card["gsd_mm"]
     about = ["name", "model", "used_for", "photographs", "licence", "source"]
     fit = ["scale", "bias", "cell_scale", "cell_bias"]
     keys = ["n", "n_crack", "accuracy", "precision", "recall", "f1", "false_positive_rate", "auc", "ece"]
@@ -107,7 +107,6 @@ def _card(card: Mapping[str, Any]) -> list[str]:
         f"{card['name']} {card['version']}: {card['quantization']}, {card['head']} of {card['backbone']}, "
         f"labels {' and '.join(card['labels'])}, tile {card['tile']} px, stride {card['stride']} px",
         f"sha256 of the network, without the card: {card['sha256']}, checked",
-        f"cracks in training: {f'{width[0]:g} to {width[1]:g} px wide' if width else 'width not recorded'}",
         f"ground sample distance in training: {f'{gsd[0]:g} to {gsd[1]:g} mm a pixel' if gsd else 'not recorded'}",
         f"trained for: {_pairs(card['training'])}",
         *(f"before that: {_pairs(_flat(one))}" for one in card["lineage"]),

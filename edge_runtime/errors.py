@@ -38,5 +38,13 @@ class ProofError(CrackedgeError, ArithmeticError):
     """A file was made but does not compute what it should; it was not kept."""
 
 
+class TrainingError(CrackedgeError, ArithmeticError):
+    """Training came to nothing: loss or logits are not numbers."""
+
+
+class TrainingStopped(CrackedgeError):  # noqa: N818 - nothing went wrong
+    """Somebody asked a training run to stop; its last complete epoch is kept."""
+
+
 class MissingExtraError(CrackedgeError, ImportError):
     """A command needs packages that the base install leaves out."""

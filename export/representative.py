@@ -14,13 +14,14 @@ import cv2
 import numpy as np
 
 from crackedge.benchmarks.card_calibration import first_half
-from crackedge.benchmarks.data_sets import CRACK, Entry, LabelledSet, Skipped, pictures
+from crackedge.benchmarks.data_sets import CRACK, Entry, LabelledSet, pictures
 from crackedge.edge_runtime import lattice
 from crackedge.edge_runtime.errors import OptionError, ProofError
 from crackedge.edge_runtime.frame import Image
 from crackedge.edge_runtime.lattice import TILE
 from crackedge.edge_runtime.sources.addresses import find_addresses
 from crackedge.edge_runtime.sources.opening import open_source
+from crackedge.edge_runtime.sources.source import Skipped
 
 SIDE = 2 * TILE  # px
 FEWEST_FRAMES = 16

@@ -264,7 +264,6 @@ def tiny_card(**changes: Any) -> ModelCard:
         "calibration": calibration,
         "data_sets": ({"name": "none", "licence": "CC0", "source": "drawn", "use": "test"},),
         "metrics": {"tiles": {"none": {"n": 3, "accuracy": 1.0}}},
-        "crack_width_px": (1.0, 6.0),
         "tools": {"crackedge": "test"},
     }
     return ModelCard(**{**values, **changes})

@@ -15,7 +15,7 @@ import keras
 import numpy as np
 
 from crackedge.benchmarks.data_sets import LabelledSet
-from crackedge.edge_runtime.errors import DataError, OptionError, OutputError
+from crackedge.edge_runtime.errors import DataError, OptionError, OutputError, TrainingError, TrainingStopped
 from crackedge.edge_runtime.models.model import find_model, shipped_models
 from crackedge.train import checkpoint, run_folder
 from crackedge.train.batches import CanvasBatches
@@ -27,8 +27,8 @@ from crackedge.train.pack import opened
 from crackedge.train.phases import Phase, enter, epochs_before, is_over, new_optimizer, phases
 from crackedge.train.recipe import Recipe
 from crackedge.train.report import write_report
-from crackedge.train.validation import SetScores, TrainingError, figures, validate
-from crackedge.train.watch import Progress, TrainingStopped, Watch
+from crackedge.train.validation import SetScores, figures, validate
+from crackedge.train.watch import Progress, Watch
 
 Report = Callable[[Progress], None]
 Gathered = Callable[[Corpus], None]

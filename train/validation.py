@@ -12,16 +12,13 @@ import numpy as np
 import numpy.typing as npt
 
 from crackedge.benchmarks.calibration import sigmoid
-from crackedge.benchmarks.data_sets import Entry, LabelledSet, LabelledWindow, Skipped, pictures
+from crackedge.benchmarks.data_sets import Entry, LabelledSet, LabelledWindow, pictures
 from crackedge.benchmarks.metrics import summary
-from crackedge.edge_runtime.errors import CrackedgeError, DataError
+from crackedge.edge_runtime.errors import DataError, TrainingError
 from crackedge.edge_runtime.lattice import TILE
+from crackedge.edge_runtime.sources.source import Skipped
 
 _BATCH_TILES = 32
-
-
-class TrainingError(CrackedgeError, ArithmeticError):
-    """Training came to nothing: loss or logits are not numbers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,10 +109,10 @@ def _scores(network: keras.Model, labelled: LabelledSet) -> SetScores:
     if 2 * len(skipped) > len(labelled.items):
         raise DataError(
             f"{labelled.path}: {len(skipped)} of {len(labelled.items)} photographs could not be read; the last: "
-            f"{skipped[-1].why}"
+            f"{skipped[-1].reason}"
         )
     scored = np.concatenate(logits) if logits else np.zeros(0, np.float32)
     if not np.isfinite(scored).all():
         raise TrainingError(f"{labelled.name}: {np.count_nonzero(~np.isfinite(scored))} logits are not numbers")
-    named = {str(labelled.path / one.file): one.why for one in skipped}
+    named = {str(labelled.path / one.file): one.reason for one in skipped}
     return SetScores(labelled.base_name, tuple(entries), tuple(windows), scored, named)

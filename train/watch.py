@@ -13,21 +13,17 @@ from typing import Any
 import keras
 
 from crackedge.benchmarks.data_sets import LabelledSet
-from crackedge.edge_runtime.errors import CrackedgeError, DataError
+from crackedge.edge_runtime.errors import CrackedgeError, DataError, TrainingError, TrainingStopped
 from crackedge.train import checkpoint, run_folder
 from crackedge.train.batches import CanvasBatches
 from crackedge.train.checkpoint import Arrays
 from crackedge.train.normalisation import take_statistics
 from crackedge.train.phases import best_epoch, is_over, phases
 from crackedge.train.recipe import Recipe
-from crackedge.train.validation import TrainingError, figures, validate
+from crackedge.train.validation import figures, validate
 
 _EPOCH_PHOTOGRAPHS = 200  # of each validation set, after each epoch; all of them at the end
 _STATISTICS_CANVASES = 128  # that normalisation takes its statistics from, after each epoch
-
-
-class TrainingStopped(CrackedgeError):  # noqa: N818  nothing went wrong
-    """Somebody asked a run to stop; its last complete epoch is kept."""
 
 
 @dataclass(frozen=True, slots=True)

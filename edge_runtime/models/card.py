@@ -71,7 +71,6 @@ class ModelCard:
             it was that, where not to this one.
         training: ``epochs``, ``steps``, ``batch`` and ``wall_s``, where known; without those of the lineage.
         metrics: per engine, per data set: figures with their sample counts.
-        crack_width_px: narrowest and widest crack of the training pictures, in pixels, where known.
         gsd_mm: finest and coarsest ground sample distance of the training pictures, millimetres of the surface to a
             pixel, over the sets whose recipe states it; without those of the lineage.
         quantization_check: parity of this file with the network that it was made from.
@@ -98,7 +97,6 @@ class ModelCard:
     lineage: tuple[Mapping[str, Any], ...] = ()
     training: Mapping[str, Any] = field(default_factory=dict)
     metrics: Mapping[str, Any] = field(default_factory=dict)
-    crack_width_px: tuple[float, float] | None = None
     gsd_mm: tuple[float, float] | None = None
     quantization_check: Mapping[str, Any] = field(default_factory=dict)
     golden: Mapping[str, Any] = field(default_factory=dict)
@@ -150,7 +148,7 @@ def from_json(text: str | bytes, *, origin: str) -> ModelCard:
     try:
         known = {f.name for f in dataclasses.fields(ModelCard)}
         values = {key: value for key, value in raw.items() if key in known}
-        for name in ("labels", "data_sets", "lineage", "crack_width_px"):  # JSON knows lists only
+        for name in ("labels", "data_sets", "lineage"):  # JSON knows lists only
             if values.get(name) is not None:
                 values[name] = tuple(values[name])
         if values.get("gsd_mm") is not None:

@@ -15,10 +15,10 @@ import numpy as np
 import numpy.typing as npt
 
 from crackedge.edge_runtime.errors import OptionError
+from crackedge.edge_runtime.scan.coverage import GiveUp
 from crackedge.edge_runtime.scan.passes import scanned_cells
 
 REFRESH_S = 2.0
-NOTHING, MARKING, BANDS, SCALE, LATENCY = range(5)  # what is given up, each with all before it
 
 _SAMPLES = 40  # frames that costs are estimated from
 _QUANTILE = 0.95
@@ -91,13 +91,13 @@ class Level:
     Attributes:
         bands: into how many bands a frame is cut; 1 is no band at all.
         halved: whether it is scanned at half its scale.
-        give_up: :data:`NOTHING` to :data:`LATENCY`.
+        give_up: what is given up.
         calm: for how many frames less would have had to be given up.
     """
 
     bands: int = 1
     halved: bool = False
-    give_up: int = NOTHING
+    give_up: GiveUp = GiveUp.NOTHING
     calm: int = 0
 
 
@@ -136,8 +136,8 @@ def next_level(
         return replace(level, calm=0)
     if level.calm + 1 < _CALM_FRAMES:
         return replace(level, calm=level.calm + 1)
-    if spare.give_up == NOTHING and level.give_up > MARKING:  # what was given up first comes back last
-        return Level(give_up=MARKING)
+    if spare.give_up == GiveUp.NOTHING and level.give_up > GiveUp.MARKING:  # what was given up first comes back last
+        return Level(give_up=GiveUp.MARKING)
     return spare
 
 
@@ -188,13 +188,13 @@ def _needed(costs: Costs, allowed_ms: float, cells_hw: tuple[int, int], period_s
     most = max(1, math.floor(refresh_s / period_s + 1e-6))  # bands that come round in time
     whole_ms = costs.frame_ms(scanned_cells((0, 0, *cells_hw), cells_hw))
     if whole_ms <= allowed_ms:
-        return Level(give_up=MARKING if whole_ms > _EARLY * allowed_ms else NOTHING)
+        return Level(give_up=GiveUp.MARKING if whole_ms > _EARLY * allowed_ms else GiveUp.NOTHING)
     for halved in (False, True):
         rows_cols = half_hw(cells_hw) if halved else cells_hw
         for bands in range(1 if halved else 2, min(most, max(1, rows_cols[0] // _LEAST_BAND)) + 1):
             if costs.frame_ms(_band_cells(bands, rows_cols)) <= allowed_ms:
-                return Level(bands, halved, SCALE if halved else BANDS)
-    return Level(min(most, max(1, half_hw(cells_hw)[0] // _LEAST_BAND)), True, LATENCY)
+                return Level(bands, halved, GiveUp.SCALE if halved else GiveUp.BANDS)
+    return Level(min(most, max(1, half_hw(cells_hw)[0] // _LEAST_BAND)), True, GiveUp.LATENCY)
 
 
 def half_hw(cells_hw: tuple[int, int]) -> tuple[int, int]:
@@ -209,4 +209,4 @@ def _band_cells(bands: int, cells_hw: tuple[int, int]) -> int:
 
 
 def _rank(level: Level) -> tuple[int, int]:
-    return level.give_up, level.bands if not level.halved or level.give_up != LATENCY else -level.bands
+    return level.give_up, level.bands if not level.halved or level.give_up != GiveUp.LATENCY else -level.bands

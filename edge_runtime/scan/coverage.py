@@ -3,8 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import IntEnum
 
-GIVEN_UP = ("marking", "bands", "scale", "latency")  # in this order
+
+class GiveUp(IntEnum):
+    """What is given up to be in time, each with all before it."""
+
+    NOTHING = 0
+    MARKING = 1  # of every frame
+    BANDS = 2  # the whole frame at once
+    SCALE = 3  # the scale that was asked for
+    LATENCY = 4  # the promise itself, so that no cell stays unseen
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,7 +26,7 @@ class Coverage:
         stale_s: how long ago the network last looked at the cell that waits for longest, or that came into view since.
         network: pixels that went through the network, halos counted, as a share of a full scan's.
         loss: share of cracked cells that carrying loses, by the audits so far; None before the first.
-        give_up: how many of :data:`GIVEN_UP` are given up: 0 for none, 1 for marking, ..., 4 for all.
+        give_up: what is given up.
         scale: by how much the picture was reduced for the scan, beyond what was asked.
         rejected: why nothing could be carried, such as ``"cut"``, ``"blur"`` or ``"loss"``; empty where it could.
     """
@@ -27,19 +36,19 @@ class Coverage:
     stale_s: float
     network: float
     loss: float | None = None
-    give_up: int = 0
+    give_up: GiveUp = GiveUp.NOTHING
     scale: float = 1.0
     rejected: str = ""
 
     @property
     def gave_up(self) -> tuple[str, ...]:
         """What is given up, in words."""
-        return GIVEN_UP[: self.give_up]
+        return tuple(one.name.lower() for one in GiveUp if GiveUp.NOTHING < one <= self.give_up)
 
     @property
     def complete(self) -> bool:
         """Whether every cell was scanned in this frame, as asked: there is nothing to report."""
-        return self.scanned == 1.0 and self.scale == 1.0 and self.give_up == 0
+        return self.scanned == 1.0 and self.scale == 1.0 and self.give_up == GiveUp.NOTHING
 
 
 def worth_marking(coverage: Coverage | None, index: int) -> bool:
@@ -47,6 +56,6 @@ def worth_marking(coverage: Coverage | None, index: int) -> bool:
 
     Every second where marking is given up, every fourth where bands are too.
     """
-    if coverage is None or coverage.give_up == 0:
+    if coverage is None or coverage.give_up == GiveUp.NOTHING:
         return True
-    return index % (2 if coverage.give_up == 1 else 4) == 0
+    return index % (2 if coverage.give_up == GiveUp.MARKING else 4) == 0

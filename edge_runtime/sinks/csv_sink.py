@@ -19,7 +19,7 @@ COLUMNS = ("frame", "time_s", "captured_at", "file", "x0", "y0", "x1", "y1", "sc
 
 
 class CsvSink:
-    """A CSV file of crack regions; ``cells`` is their number. For records, see :class:`.sinks.Recorded`.
+    """A CSV file of crack regions; ``cells`` is their number. For records, see :class:`.sink.Recorded`.
 
     Args:
         path: the file; lines are added where it has the same columns.

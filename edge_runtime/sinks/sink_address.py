@@ -112,7 +112,7 @@ def open_sink(address: SinkAddress, context: SinkContext) -> Sink:
 
 
 def results_sink(path: Path, context: SinkContext, *, append: bool = False, resumed: bool = False) -> Sink:
-    """JSON lines, in parts where that is wanted; see :class:`.sinks.JsonlSink`."""
+    """JSON lines, in parts where that is wanted; see :class:`.sink.JsonlSink`."""
     return _records(_in_parts(path, lambda file: JsonlSink(file, append=append, resumed=resumed), context), context)
 
 
@@ -224,7 +224,7 @@ def _network_sink(address: SinkAddress, context: SinkContext) -> NetworkSink:
 
 
 def _free(path: Path) -> Path:
-    """The path, or one with a number, that a video can take together with its next part (see :func:`.numbered`)."""
+    """The path, or one with a number (:func:`.marked_video.numbered`), that a video can take with its next part."""
     from crackedge.edge_runtime.sinks.marked_video import numbered
 
     paths = (numbered(path, number) for number in itertools.count(1))

@@ -25,7 +25,7 @@ _AGAIN_S = 0.02  # before a camera that gave nothing is asked again
 
 
 class CameraCapture:
-    """A camera as a :class:`crackedge.edge_runtime.sources.live.Capture`.
+    """A camera as a :class:`crackedge.edge_runtime.sources.reader.Capture`.
 
     Args:
         device: a number, or a path such as ``/dev/video0``.

@@ -23,7 +23,7 @@ _PATIENCE = ("open_s", "read_s", "give_up_s", "freeze_s")
 
 @dataclass(frozen=True, slots=True)
 class Skipped:
-    """A file of a source that could not be read and was passed over."""
+    """A file that could not be used and was passed over, and why."""
 
     file: str
     reason: str

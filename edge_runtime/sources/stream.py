@@ -26,7 +26,7 @@ _GRACE_S = 1.0  # the reader's deadlines come first and say more; FFmpeg's end a
 
 
 class StreamCapture:
-    """A stream as a :class:`crackedge.edge_runtime.sources.live.Capture`. It is open when its first picture is there.
+    """A stream as a :class:`crackedge.edge_runtime.sources.reader.Capture`. It is open when its first picture is there.
 
     Raises:
         ConnectionError: it cannot be opened, or gives no picture.

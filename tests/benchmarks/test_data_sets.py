@@ -16,7 +16,6 @@ from hypothesis.extra import numpy as hnp
 
 from crackedge.benchmarks import data_sets
 from crackedge.benchmarks.data_sets import (
-    Skipped,
     find_sets,
     mask_truth,
     mask_windows,
@@ -27,6 +26,7 @@ from crackedge.benchmarks.data_sets import (
 )
 from crackedge.edge_runtime.errors import DataError
 from crackedge.edge_runtime.lattice import TILE
+from crackedge.edge_runtime.sources.source import Skipped
 
 DATA = Path(__file__).resolve().parents[2] / ".." / "shared" / "data"
 
@@ -240,8 +240,8 @@ def test_a_broken_image_is_skipped_and_named(root: Path) -> None:
     read = [walls.file(entry) for entry, _ in pictures(walls, skipped)]
     assert read == ["crack/val.png", "no_crack/val.png"]
     assert [s.file for s in skipped] == ["crack/broken.jpg", "crack/cut.jpg", "crack/empty.png"]
-    assert str(broken) in skipped[0].why
-    assert "truncated" in skipped[1].why
+    assert str(broken) in skipped[0].reason
+    assert "truncated" in skipped[1].reason
 
 
 def test_a_broken_mask_is_skipped_and_named(tmp_path: Path) -> None:
@@ -252,7 +252,7 @@ def test_a_broken_mask_is_skipped_and_named(tmp_path: Path) -> None:
     read = [entry.image.stem for entry, _ in pictures(find_sets(tmp_path)[0], skipped)]
     assert read == ["good"]
     assert [s.file for s in skipped] == ["images/torn.png"]
-    assert "masks/torn.png: not a mask" in skipped[0].why
+    assert "masks/torn.png: not a mask" in skipped[0].reason
 
 
 def test_an_image_without_its_mask_is_skipped_and_named(tmp_path: Path) -> None:
@@ -272,7 +272,7 @@ def test_an_image_whose_boxes_are_none_or_malformed_is_no_crack_item(root: Path)
     (quay,) = find_sets(root / "quay")
     skipped: list[Skipped] = []
     assert [entry.image.stem for entry, _ in pictures(quay, skipped)] == ["q"]
-    whys = {s.file: s.why for s in skipped}
+    whys = {s.file: s.reason for s in skipped}
     assert "no box" in whys["images/none.png"]
     assert "relative" in whys["images/pixels.png"]
     assert "class cx cy w h" in whys["images/words.png"]

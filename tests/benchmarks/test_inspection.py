@@ -24,7 +24,6 @@ def test_a_file_with_a_card(tiny_model: Path) -> None:
     for words in (
         "tiny 1: int8, logit-map of mean of each cell",
         f"sha256 {result['file']['sha256']}",
-        "cracks in training: 1 to 6 px wide",
         "CC0",
         "high-recall",
         "balanced (default)",
@@ -79,9 +78,9 @@ def test_a_card_s_intervals_and_rates_at_each_operating_point(
 
 
 def test_a_card_of_bare_bones(write_model: Callable[..., Path], card: Callable[..., ModelCard]) -> None:
-    bare = card(calibration={}, metrics={}, data_sets=(), crack_width_px=None, tools={}, golden={"inputs": 3})
+    bare = card(calibration={}, metrics={}, data_sets=(), tools={}, golden={"inputs": 3})
     text = format_inspection(inspect_model(write_model("logit-map-float", card=bare), time=False))
-    for words in ("data sets: none", "calibration: none", "figures: none", "width not recorded", "in the card"):
+    for words in ("data sets: none", "calibration: none", "figures: none", "in the card"):
         assert words in text
 
 

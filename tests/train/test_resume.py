@@ -26,7 +26,7 @@ import keras
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from crackedge.cli import main
-from crackedge.edge_runtime.errors import DataError, OptionError, OutputError
+from crackedge.edge_runtime.errors import DataError, OptionError, OutputError, TrainingError, TrainingStopped
 from crackedge.train import charts, checkpoint
 from crackedge.train import fit as fit_module
 from crackedge.train.batches import CanvasBatches
@@ -36,8 +36,7 @@ from crackedge.train.fit import fit, resume
 from crackedge.train.normalisation import take_statistics
 from crackedge.train.phases import Phase, best_epoch, is_over
 from crackedge.train.recipe import Recipe, SetUse, load_recipe
-from crackedge.train.validation import TrainingError
-from crackedge.train.watch import Progress, TrainingStopped
+from crackedge.train.watch import Progress
 
 Crackedge = Callable[..., "subprocess.CompletedProcess[str]"]
 

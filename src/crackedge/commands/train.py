@@ -14,6 +14,7 @@ from crackedge.commands.workstation import require_workstation
 
 if TYPE_CHECKING:
     from crackedge.train.corpus import Corpus
+    from crackedge.train.watch import Progress
 
 
 @click.command()
@@ -123,10 +124,10 @@ def train(
         assert data_root is not None
         _pack(data_root, pack, recipe=recipe, most_mb=pack_mb, allow_leak=allow_leak)
         return 0
+    from crackedge.edge_runtime.errors import TrainingStopped
     from crackedge.edge_runtime.stop import stop_on_signals
     from crackedge.train import fit
     from crackedge.train.recipe import load_recipe
-    from crackedge.train.watch import Progress, TrainingStopped
 
     with StatusLine() as line, stop_on_signals() as stop:
 

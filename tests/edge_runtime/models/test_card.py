@@ -39,7 +39,6 @@ cards = st.builds(
     lineage=st.lists(st.dictionaries(st.text(), st.text()), max_size=2).map(tuple),
     training=st.dictionaries(st.text(), st.integers()),
     metrics=st.dictionaries(st.text(), st.dictionaries(st.text(), figures | st.none())),
-    crack_width_px=st.none() | st.tuples(figures, figures),
     notes=st.text(),
 )
 

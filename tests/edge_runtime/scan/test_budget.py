@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -13,11 +13,6 @@ from hypothesis import strategies as st
 
 from crackedge.edge_runtime.errors import OptionError
 from crackedge.edge_runtime.scan.budget import (
-    BANDS,
-    LATENCY,
-    MARKING,
-    NOTHING,
-    SCALE,
     Budget,
     Costs,
     Level,
@@ -28,6 +23,7 @@ from crackedge.edge_runtime.scan.budget import (
     next_level,
     quantile,
 )
+from crackedge.edge_runtime.scan.coverage import GiveUp
 from crackedge.edge_runtime.scan.passes import scanned_cells
 
 CELLS_HW = (34, 60)
@@ -97,9 +93,9 @@ def test_the_budget_and_the_refresh_hold_wherever_both_can(rate: float, allowed_
     machine = Machine(allowed_ms, refresh_s)
     machine.run(150, lambda _: rate)
     settled = slice(20, None)
-    if all(level.give_up < LATENCY for level in machine.levels[settled]):
+    if all(level.give_up < GiveUp.LATENCY for level in machine.levels[settled]):
         assert quantile(machine.latencies_ms[settled]) <= allowed_ms
-    assert max(machine.oldest_s[settled]) <= refresh_s + 1e-6 or machine.level.give_up == LATENCY
+    assert max(machine.oldest_s[settled]) <= refresh_s + 1e-6 or machine.level.give_up == GiveUp.LATENCY
     slowest_s = max(machine.latencies_ms[settled]) / 1e3
     assert max(machine.oldest_s[settled]) <= max(refresh_s, 2 * slowest_s) + 1e-6
 
@@ -117,21 +113,20 @@ def test_with_noise_in_the_costs_19_of_20_frames_are_in_time(seed: int) -> None:
 def test_what_is_given_up_comes_in_order_and_comes_back() -> None:
     machine = Machine(allowed_ms=200.0)
     machine.run(5, lambda _: 0.05)
-    assert (machine.level.give_up, machine.level.bands) == (NOTHING, 1)
+    assert replace(machine.level, calm=0) == Level()
     machine.run(5, lambda _: 0.09)
-    assert (machine.level.give_up, machine.level.bands) == (MARKING, 1)
+    assert replace(machine.level, calm=0) == Level(give_up=GiveUp.MARKING)
     machine.run(5, lambda _: 0.2)
-    assert machine.level.give_up == BANDS
+    assert replace(machine.level, calm=0) == Level(machine.level.bands, give_up=GiveUp.BANDS)
     assert machine.level.bands > 1
     machine.run(60, lambda _: 0.45)
-    assert machine.level.give_up == SCALE
-    assert machine.level.halved
+    assert replace(machine.level, calm=0) == Level(machine.level.bands, halved=True, give_up=GiveUp.SCALE)
     machine.run(60, lambda _: 6.0)
-    assert machine.level.give_up == LATENCY
+    assert replace(machine.level, calm=0) == Level(machine.level.bands, halved=True, give_up=GiveUp.LATENCY)
     machine.run(600, lambda _: 0.02)
     assert machine.level == Level()
     seen = [level.give_up for level in machine.levels]
-    assert MARKING in seen[seen.index(LATENCY) :]  # the last that comes back
+    assert GiveUp.MARKING in seen[seen.index(GiveUp.LATENCY) :]  # the last that comes back
 
 
 def test_one_outlier_in_forty_gives_nothing_up() -> None:
@@ -139,7 +134,7 @@ def test_one_outlier_in_forty_gives_nothing_up() -> None:
     for number in range(40):
         costs = costs.observed(cells=WHOLE, scan_ms=WHOLE * (0.01 if number != 20 else 1.0), other_ms=2.0)
     where = {"allowed_ms": 100.0, "cells_hw": CELLS_HW, "period_s": 1 / 30, "refresh_s": 2.0}
-    assert next_level(Level(), costs, **where).give_up == NOTHING  # type: ignore[arg-type]
+    assert next_level(Level(), costs, **where).give_up == GiveUp.NOTHING  # type: ignore[arg-type]
 
 
 @given(st.integers(1, 40), st.integers(1, 60))
