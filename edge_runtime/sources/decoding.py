@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
+import av
 import av.error
 import cv2
 import numpy as np
@@ -18,12 +19,31 @@ if TYPE_CHECKING:
     from av.video.frame import VideoFrame
     from typing_extensions import Buffer
 
+# PyAV 19 always replaces what is no UTF-8, and no longer takes the option.
+_METADATA: dict[str, Any] = {"metadata_errors": "replace"} if int(av.__version__.split(".")[0]) < 19 else {}
+
 
 def reason_of(error: av.error.FFmpegError) -> str:
     """What went wrong, in FFmpeg's words but without its numbers and the URL, which may hold a password."""
     if isinstance(error, av.error.InvalidDataError):
         return "not a video, or damaged"
     return str(error.strerror or type(error).__name__)
+
+
+def open_input(source: Any, *, form: str | None, settings: dict[str, str], **options: Any) -> InputContainer:
+    """A file or stream, opened by FFmpeg; metadata that is no UTF-8 is no reason to refuse it.
+
+    Args:
+        source: what ``av.open`` reads: a path, a URL, or an object with ``read``.
+        form: FFmpeg's name of the container; None: by its content.
+        settings: FFmpeg's options.
+        options: more for ``av.open``.
+
+    Raises:
+        FFmpegError: it cannot be opened.
+    """
+    container: InputContainer = av.open(source, mode="r", format=form, options=settings, **_METADATA, **options)
+    return container
 
 
 def video_stream(container: InputContainer) -> VideoStream | None:

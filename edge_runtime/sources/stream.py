@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import av
 import av.error
 
-from crackedge.edge_runtime.sources.decoding import UprightRgb, decode, reason_of, video_stream
+from crackedge.edge_runtime.sources.decoding import UprightRgb, decode, open_input, reason_of, video_stream
 from crackedge.edge_runtime.sources.pipe import ffmpeg_input
 from crackedge.edge_runtime.sources.reader import Picture
 from crackedge.edge_runtime.sources.source import SourceOptions
@@ -48,9 +48,7 @@ class StreamCapture:
         url, form, more = ffmpeg_input(url, options.raw, fps=options.fps)
         settings |= more
         try:
-            self._container: InputContainer = av.open(
-                url, mode="r", format=form, options=settings, metadata_errors="replace"
-            )
+            self._container: InputContainer = open_input(url, form=form, settings=settings)
         except av.error.FFmpegError as error:
             raise ConnectionError(reason_of(error)) from error
         stream = video_stream(self._container)

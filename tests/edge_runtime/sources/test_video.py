@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import re
 import socket
 import struct
 import threading
@@ -16,9 +18,10 @@ import av
 import numpy as np
 import pytest
 
-from crackedge.edge_runtime import SourceError, open_source
+from crackedge.edge_runtime import Frame, SourceError, open_source
 from crackedge.edge_runtime.sources.pipe import RawVideo
-from crackedge.edge_runtime.sources.source import SourceOptions
+from crackedge.edge_runtime.sources.source import Gap, SourceOptions
+from crackedge.edge_runtime.sources.splices import Splices
 from crackedge.edge_runtime.stop import StopFlag
 
 VIDEOS = Path(__file__).resolve().parents[3] / ".." / "shared" / "data" / "videos"
@@ -120,6 +123,236 @@ def test_damage_in_the_middle_is_a_gap(write_video: Any, spoil: Callable[[Path, 
     assert gap.reason == "damaged data"
     assert frames[gap.before_index].time_s > 2.0 > gap.time_s
     assert gap.seconds == pytest.approx(frames[gap.before_index].time_s - gap.time_s)
+
+
+@pytest.mark.parametrize(("name", "codec"), [("clip.mkv", "libx264"), ("clip.webm", "libvpx")])
+def test_matroska_that_is_cut_off_is_reported(name: str, codec: str, write_video: Any) -> None:
+    path = write_video(name, frames=60, codec=codec, picture=noise)
+    with open_source(path) as source:
+        assert len(list(source)) == 60
+        assert source.gaps == []
+    cut(path)
+    with open_source(path) as source:
+        frames = list(source)
+    assert 20 < len(frames) < 60
+    (gap,) = source.gaps
+    assert gap.reason == "the file ends before its declared end"
+    assert gap.seconds == pytest.approx(6.0 - frames[-1].time_s - 0.1, abs=0.02)
+
+
+def noise(number: int) -> Any:
+    """A picture that takes some kilobytes, and says its number by how bright its left half is."""
+    image = np.random.default_rng(number).integers(0, 256, (64, 96, 3), dtype=np.uint8)
+    image[:, :48] = 40 + number
+    return image
+
+
+def cut(path: Path) -> None:
+    data = path.read_bytes()
+    path.write_bytes(data[: len(data) * 2 // 3])
+
+
+def punch(path: Path, *, size: int = 3000) -> None:
+    """Take so many bytes out of the middle."""
+    data = path.read_bytes()
+    path.write_bytes(data[: len(data) // 2] + data[len(data) // 2 + size :])
+
+
+def check_jump(frames: list[Frame], gap: Gap) -> None:
+    """The gap is where the positions jump."""
+    before, after = next(pair for pair in itertools.pairwise(frames) if pair[1].index == gap.before_index)
+    assert gap.time_s == before.time_s
+    assert gap.seconds == pytest.approx(after.time_s - before.time_s)
+    assert after.time_s - before.time_s > 0.15
+
+
+def test_what_a_matroska_reader_skips_is_a_gap(write_video: Any) -> None:
+    path = write_video("clip.mkv", frames=60, key_every=10, picture=noise)
+    punch(path)
+    with open_source(path) as source:
+        frames = list(source)
+    assert 30 < len(frames) < 60
+    (gap,) = source.gaps
+    assert gap.reason == "damaged data"
+    check_jump(frames, gap)
+
+
+def with_sound(path: Path, times: list[int]) -> Path:
+    """Pictures at these tenths of a second, and sound all the time."""
+    with av.open(str(path), "w") as container:
+        video: Any = container.add_stream("libx264", rate=10, options={"preset": "ultrafast", "crf": "12"})
+        video.width, video.height, video.pix_fmt, video.codec_context.gop_size = 96, 64, "yuv420p", 10
+        audio: Any = container.add_stream("aac", rate=8000)
+        sounded = 0
+        for number, tenth in enumerate(times):
+            while sounded < tenth * 800:
+                sound = av.AudioFrame.from_ndarray(np.zeros((1, 1024), np.float32), "fltp", "mono")
+                sound.sample_rate, sound.pts, sound.time_base = 8000, sounded, Fraction(1, 8000)
+                container.mux(audio.encode(sound))
+                sounded += 1024
+            frame = av.VideoFrame.from_ndarray(noise(number), "rgb24")
+            frame.pts, frame.time_base = tenth, Fraction(1, 10)
+            container.mux(video.encode(frame))
+        container.mux(video.encode(None))
+        container.mux(audio.encode(None))
+    return path
+
+
+def test_what_a_matroska_reader_skips_is_a_gap_beside_sound(tmp_path: Path) -> None:
+    path = with_sound(tmp_path / "clip.mkv", list(range(60)))
+    with open_source(path) as source:
+        assert len(list(source)) == 60
+        assert source.gaps == []
+    punch(path)
+    with open_source(path) as source:
+        frames = list(source)
+    (gap,) = source.gaps
+    assert gap.reason == "damaged data"
+    check_jump(frames, gap)
+
+
+def test_a_pause_is_no_gap(write_video: Any, tmp_path: Path) -> None:
+    paused = [*range(30), *range(60, 90)]
+    for name in ("clip.mkv", "clip.mp4"):
+        with open_source(write_video(name, times_s=[tenth / 10 for tenth in paused], picture=noise)) as source:
+            assert len(list(source)) == 60
+            assert source.gaps == [], name
+    varying = [tenth for tenth in range(90) if tenth % 5]
+    with open_source(with_sound(tmp_path / "varying.mkv", varying)) as source:
+        assert len(list(source)) == len(varying)
+        assert source.gaps == []
+
+
+def test_fragments_behind_one_that_cannot_be_read_are_a_gap(write_video: Any) -> None:
+    path = write_video(frames=60, key_every=10, movflags="frag_keyframe+empty_moov")
+    data = bytearray(path.read_bytes())
+    places = [match.start() - 4 for match in re.finditer(b"moof", data)]
+    assert len(places) == 6
+    data[places[3] : places[3] + 40] = b"\xff" * 40
+    path.write_bytes(data)
+    with open_source(path) as source:
+        frames = list(source)
+    assert len(frames) == 30
+    (gap,) = source.gaps
+    assert gap.reason == "the file cannot be read any further"
+    assert (gap.before_index, gap.time_s, gap.seconds) == (30, frames[-1].time_s, None)
+
+
+def place_of(path: Path, number: int) -> tuple[int, int]:
+    """Where the data of the picture that is stored at that place begins, and how much there is of it."""
+    with av.open(str(path)) as container:
+        packet = [packet for packet in container.demux(video=0) if packet.size][number]
+    assert packet.pos is not None
+    return packet.pos, packet.size
+
+
+def test_a_picture_that_is_not_whole_is_passed_over(write_video: Any) -> None:
+    path = write_video("clip.avi", frames=40, codec="mpeg4", key_every=10, picture=noise)
+    place, size = place_of(path, 20)  # a key frame
+    with path.open("r+b") as file:
+        file.seek(place + size // 3)
+        file.write(bytes(size // 2))
+    with open_source(path) as source:
+        frames = list(source)
+    assert [frame.index for frame in frames] == [*range(20), *range(21, 40)]
+    assert [gap.reason for gap in source.gaps] == ["damaged data"]
+    assert source.gaps[0].before_index == 21
+    assert source.gaps[0].seconds == pytest.approx(0.2)
+    with open_source(path, SourceOptions(start_s=3.0)) as source:
+        assert [frame.index for frame in source] == list(range(30, 40))
+        assert source.gaps == []
+
+
+def test_the_half_picture_at_the_end_of_a_cut_off_file_is_passed_over(write_video: Any) -> None:
+    path = write_video("clip.avi", frames=60, codec="mpeg4", key_every=10, picture=noise)
+    place, size = place_of(path, 50)
+    path.write_bytes(path.read_bytes()[: place + size // 2])
+    with open_source(path) as source:
+        assert [frame.index for frame in source] == list(range(50))
+    assert source.gaps == [], "less than a second is missing of what FFmpeg expects in it"
+
+
+def test_a_hole_in_a_transport_stream_is_a_gap(write_video: Any) -> None:
+    path = write_video("clip.ts", frames=60, key_every=20, picture=noise)
+    whole = path.read_bytes()
+    middle = len(whole) // 188 // 2 * 188
+    path.write_bytes(whole[:middle] + whole[middle + 188 :])
+    with open_source(path) as source:
+        frames = list(source)
+    assert 58 < len(frames) <= 60
+    assert [frame.time_s for frame in frames] == pytest.approx([frame.index / 10 for frame in frames], abs=0.001)
+    assert [gap.reason for gap in source.gaps] == ["damaged data"]
+    assert 2.0 < source.gaps[0].time_s < 4.0
+    path.write_bytes(whole[:middle])
+    with open_source(path) as source:
+        assert 20 < len(list(source)) < 40
+    assert source.gaps == [], "it has no declared end, and the picture that is cut off is the last"
+
+
+def joined(tmp_path: Path, part: bytes) -> Path:
+    path = tmp_path / "joined.ts"
+    path.write_bytes(part + part)
+    return path
+
+
+def test_positions_go_on_where_time_stamps_begin_anew(transport_stream: bytes, tmp_path: Path) -> None:
+    with open_source(joined(tmp_path, transport_stream)) as source:
+        frames = list(source)
+    assert [frame.index for frame in frames] == list(range(80))
+    assert [frame.time_s for frame in frames] == pytest.approx([number / 10 for number in range(80)], abs=0.001)
+    (gap,) = source.gaps
+    assert gap.reason == "time stamps begin anew"
+    assert (gap.before_index, gap.time_s) == (40, frames[39].time_s)
+
+
+@pytest.mark.parametrize("start_s", [0.7, 2.1, 3.9, 4.0, 4.3, 6.6])
+def test_a_start_in_joined_recordings(start_s: float, transport_stream: bytes, tmp_path: Path) -> None:
+    path = joined(tmp_path, transport_stream)
+    with open_source(path) as source:
+        whole = [frame for frame in source if frame.time_s >= start_s - 5e-4]
+    with open_source(path, SourceOptions(start_s=start_s)) as source:
+        part = list(source)
+    assert [(frame.index, frame.time_s) for frame in part] == [(frame.index, frame.time_s) for frame in whole]
+    assert all(np.array_equal(one.image, other.image) for one, other in zip(part, whole, strict=True))
+    with open_source(path, SourceOptions(start_s=start_s, every_s=0.5)) as source:
+        assert [frame.index for frame in source] == [frame.index for frame in whole[::5]]
+
+
+def test_stray_time_stamps_are_no_splice() -> None:
+    def packet(number: int, *, stamp: int | None = None, key: bool = False) -> Any:
+        made: Any = av.Packet(10)
+        made.pts = made.dts = number * 3000 if stamp is None else stamp
+        made.duration, made.is_keyframe = 3000, key
+        return made
+
+    packets = [packet(number, key=number % 10 == 0) for number in range(60)]
+    packets[15] = packet(15, stamp=900_000_000)
+    packets[25] = packet(25, stamp=-900_000_000)
+    splices = Splices(Fraction(1, 90000), 1 / 30)
+    given = list(splices.straightened(iter(packets)))
+    assert splices.begun == []
+    assert [one.pts for n, one in enumerate(given) if n not in (15, 25)] == [
+        n * 3000 for n in range(60) if n not in (15, 25)
+    ]
+    assert given[25].pts is None
+
+
+def test_the_estimate_is_not_of_the_time_before_the_first_frame(write_video: Any) -> None:
+    path = write_video("clip.mkv", times_s=[5 + number / 10 for number in range(30)])
+    with open_source(path) as source:
+        assert source.frame_count == 30
+        frames = list(source)
+    assert [len(frames), frames[0].time_s] == [30, 0.0]
+    assert source.gaps == []
+
+
+def test_nothing_selected_says_how_long_the_whole_file_is(write_video: Any) -> None:
+    path = write_video(times_s=[0.0, 0.1, 0.2, 3.0, 3.1, 9.9])
+    with (
+        open_source(path, SourceOptions(start_s=1.0, end_s=2.0)) as source,
+        pytest.raises(SourceError, match=r"before 2 s; it is 10\.\d s long"),
+    ):
+        list(source)
 
 
 @pytest.mark.skipif(not VIDEOS.is_dir(), reason="no shared videos here")
