@@ -200,21 +200,20 @@ def split_card(data: bytes, *, origin: str) -> tuple[bytes, ModelCard | None]:
         ModelError: the card is unreadable or of a newer schema, or the flatbuffer is not the one it was written for.
     """
     try:
-        archive = zipfile.ZipFile(io.BytesIO(data))
-    except zipfile.BadZipFile as error:
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            members = archive.infolist()
+            if MEMBER not in archive.namelist():
+                return data, None
+            with archive.open(MEMBER) as member:
+                text = member.read(_LARGEST + 1)
+    except (zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError, ValueError) as error:
         if MEMBER.encode() in data:  # the archive's directory comes last, and is what a broken copy lacks
-            raise ModelError(f"{origin}: its model card is cut off; copy the file again") from error
+            what = f"its model card is damaged or cut off ({error})"
+            raise ModelError(f"{origin}: {what}; copy the file again") from error
         return data, None
-    if MEMBER not in archive.namelist():
-        return data, None
-    try:
-        with archive.open(MEMBER) as member:
-            text = member.read(_LARGEST + 1)
-    except (zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError) as error:
-        raise ModelError(f"{origin}: its model card is damaged ({error}); copy the file again") from error
     if len(text) > _LARGEST:
         raise ModelError(f"{origin}: its model card is larger than {_LARGEST // 2**20} MiB; copy the file again")
-    start = min(info.header_offset for info in archive.infolist())
+    start = min(info.header_offset for info in members)
     card = from_json(text, origin=origin)
     flatbuffer = data[:start]
     if hashlib.sha256(flatbuffer).hexdigest() != card.sha256:

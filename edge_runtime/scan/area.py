@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, cast, get_args
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 
@@ -20,8 +19,7 @@ Unit = Literal["pixel", "fraction"]
 Polygon = tuple[tuple[float, float], ...]
 
 _KEYS = ("region", "ignore", "unit")
-_SUBPIXEL_BITS = 4
-_MOST_PX = 100_000.0  # what can be drawn with these
+_MOST_PX = 100_000.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,22 +104,37 @@ def _cells(area: Area, frame_hw: tuple[int, int]) -> npt.NDArray[np.bool_]:
     scale = (width, height) if area.unit == "fraction" else (1, 1)
     for polygons, value in ((area.region, 1), (area.ignore, 0)):
         for polygon in polygons:
-            # A pixel's coordinates are those of its upper left corner; cv2 takes them for its middle.
-            corners = (np.asarray(polygon) * scale - 0.5) * 2**_SUBPIXEL_BITS
-            cv2.fillPoly(inside, [np.rint(corners).astype(np.int32)], value, shift=_SUBPIXEL_BITS)
-    inside[height:] = inside[:, width:] = 0
+            inside[:height, :width][_filled(np.asarray(polygon) * scale, frame_hw)] = value
     visible = np.zeros_like(inside)
     visible[:height, :width] = 1
     shares, of = (_sums(pixels) for pixels in (inside, visible))
     cells = (of > 0) & (2 * shares >= of)
     if not cells.any():
+        what = f"region of interest: nothing of a frame of {width}x{height} lies in it"
+        if inside.any():
+            raise OptionError(f"{what} but less than half of any cell of {lattice.CELL} px; make it larger")
         unit = "its fractions" if area.unit == "fraction" else "its pixels"
-        raise OptionError(
-            f"region of interest: nothing of a frame of {width}x{height} lies in it; expected {unit} to be those of "
-            "the frame as displayed, turned and mirrored"
-        )
+        raise OptionError(f"{what}; expected {unit} to be those of the frame as displayed, turned and mirrored")
     cells.flags.writeable = False  # it is shared
     return cells
+
+
+def _filled(corners: npt.NDArray[np.float64], frame_hw: tuple[int, int]) -> npt.NDArray[np.bool_]:
+    """(H, W): pixels whose middle lies in a polygon, by the even-odd rule. cv2.fillPoly draws its outline too.
+
+    Args:
+        corners: (N, 2) x, y; a whole number is the edge between two pixels.
+        frame_hw: height and width in pixels.
+    """
+    height, width = frame_hw
+    crossed = np.zeros((height, width + 1), np.uint8)  # whether an edge passes between a pixel's middle and the last's
+    for (x0, y0), (x1, y1) in zip(corners, np.roll(corners, -1, axis=0), strict=True):
+        first, last = (min(max(math.ceil(y - 0.5), 0), height) for y in sorted((y0, y1)))
+        if first < last:
+            rows = np.arange(first, last)
+            x = x0 + (rows + 0.5 - y0) * (x1 - x0) / (y1 - y0)
+            crossed[rows, np.clip(np.ceil(x - 0.5), 0, width).astype(np.intp)] ^= 1
+    return np.bitwise_xor.accumulate(crossed, axis=1)[:, :width].astype(np.bool_)
 
 
 def _sums(pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.int64]:

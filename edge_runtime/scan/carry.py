@@ -22,7 +22,8 @@ class CarriedMap:
         logits: float32; :data:`UNKNOWN_LOGIT` where nobody has looked yet.
         known: bool, whether the network has looked at the cell since it came into view.
         moved: bool, whether the picture has moved since; the logits are then those of a shifted cell.
-        looked_s: float64, when it did last; of the others, when they came into view. Positions in the source.
+        looked_s: float64, when it did last; of the others, when they came into view, or, where the picture could not be
+            followed, when it last looked at this place in the frame. Positions in the source.
     """
 
     logits: npt.NDArray[np.float32]

@@ -78,9 +78,9 @@ def view_of(image: Image) -> View:
     height, width = image.shape[:2]
     factor = max(1, -(-max(height, width) // _SMALL_PX))
     rows, cols = max(1, height // factor), max(1, width // factor)
-    small = cv2.resize(image[: rows * factor, : cols * factor], (cols, rows), interpolation=cv2.INTER_AREA)
-    grey = np.asarray(cv2.cvtColor(small, cv2.COLOR_RGB2GRAY), np.uint8)
-    return View(grey, factor, (height, width), _sharpness(image))
+    grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)[: rows * factor, : cols * factor]  # before: one channel to average
+    small = np.asarray(cv2.resize(grey, (cols, rows), interpolation=cv2.INTER_AREA), np.uint8)
+    return View(small, factor, (height, width), _sharpness(image))
 
 
 def corners(view: View) -> npt.NDArray[np.float32]:

@@ -169,6 +169,8 @@ class PartialEngine:
             return _Known(view, blank, blank.known, "start", None)
         motion = find_motion(anchor.view, view, anchor.points, guess=anchor.motion)
         if motion.confidence < CONFIDENT:
+            if anchor.map.looked_s.shape == cells_hw:  # or bands would begin at the top again, frame after frame
+                blank = replace(blank, looked_s=anchor.map.looked_s)
             return _Known(view, blank, blank.known, motion.reason, None)
         change = changes(anchor.view, view, motion.matrix)
         changed = change > max(_CHANGE, _CHANGE_FACTOR * float(np.median(change)))

@@ -32,7 +32,7 @@ def check_scales(scale: float | Sequence[float]) -> tuple[float, ...]:
     Raises:
         OptionError: one of them cannot be used, or there are none or too many.
     """
-    scales = tuple(sorted({float(one) for one in ([scale] if isinstance(scale, int | float) else scale)}))
+    scales = tuple(sorted({float(one) for one in np.atleast_1d(np.asarray(scale, np.float64))}))
     if not 1 <= len(scales) <= MOST_SCALES:
         raise OptionError(f"{len(scales)} scales: expected 1 to {MOST_SCALES}")
     for one in scales:
@@ -95,15 +95,11 @@ def on_source(scores: ScoreMap, *, scanned_hw: tuple[int, int], source_hw: tuple
         source_hw: those of the source.
         step: cells between windows.
     """
-    cell_pairs, window_pairs, starts = [], [], []
+    cell_pairs, window_pairs, starts = _cell_pairs(scanned_hw, source_hw), [], []
     for axis, cells in enumerate(lattice.cells_hw(*source_hw)):
-        ratio = source_hw[axis] / scanned_hw[axis]
-        visible = min(scores.cell_logits.shape[axis], -(-scanned_hw[axis] // lattice.CELL))
-        scanned = (np.arange(visible) + 0.5) * lattice.CELL * ratio
-        cell_pairs.append(_neighbours((np.arange(cells) + 0.5) * lattice.CELL, scanned))
         starts.append(lattice.window_starts(cells, step))
         middle = lattice.TILE / 2
-        middles = ((scores.ys, scores.xs)[axis] + middle) * ratio
+        middles = ((scores.ys, scores.xs)[axis] + middle) * source_hw[axis] / scanned_hw[axis]
         window_pairs.append(_neighbours(starts[axis] * lattice.CELL + middle, middles))
     return ScoreMap(
         cell_logits=_highest(scores.cell_logits, *cell_pairs),
@@ -113,6 +109,13 @@ def on_source(scores: ScoreMap, *, scanned_hw: tuple[int, int], source_hw: tuple
         xs=starts[1] * lattice.CELL,
         ys=starts[0] * lattice.CELL,
     )
+
+
+def cells_on_source(
+    cells: npt.NDArray[np.bool_], *, scanned_hw: tuple[int, int], source_hw: tuple[int, int]
+) -> npt.NDArray[np.bool_]:
+    """Cells of a resampled frame, (rows, cols) bool, on the lattice of its source; sizes as for :func:`on_source`."""
+    return _highest(cells.astype(np.float32), *_cell_pairs(scanned_hw, source_hw)) > 0
 
 
 def fused(maps: Sequence[ScoreMap]) -> ScoreMap:
@@ -127,6 +130,15 @@ def fused(maps: Sequence[ScoreMap]) -> ScoreMap:
         xs=maps[0].xs,
         ys=maps[0].ys,
     )
+
+
+def _cell_pairs(scanned_hw: tuple[int, int], source_hw: tuple[int, int]) -> list[list[npt.NDArray[np.intp]]]:
+    """For rows and for columns: which scanned cells each cell of the source goes by."""
+    pairs = []
+    for scanned_px, source_px in zip(scanned_hw, source_hw, strict=True):
+        scanned = (np.arange(-(-scanned_px // lattice.CELL)) + 0.5) * lattice.CELL * source_px / scanned_px
+        pairs.append(_neighbours((np.arange(lattice.cells_hw(source_px, source_px)[0]) + 0.5) * lattice.CELL, scanned))
+    return pairs
 
 
 def _neighbours(centres: npt.NDArray[np.floating], scanned: npt.NDArray[np.floating]) -> list[npt.NDArray[np.intp]]:

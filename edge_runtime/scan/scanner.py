@@ -19,8 +19,8 @@ from crackedge.edge_runtime.scan.area import Area
 from crackedge.edge_runtime.scan.coverage import Coverage
 from crackedge.edge_runtime.scan.dense_engine import DenseEngine
 from crackedge.edge_runtime.scan.engine import Engine, make_engine
-from crackedge.edge_runtime.scan.regions import Region, find_regions, highest_score
-from crackedge.edge_runtime.scan.resample import check_scales, fused, on_source, resampled, scale_for
+from crackedge.edge_runtime.scan.regions import Carried, Region, find_regions, highest_score
+from crackedge.edge_runtime.scan.resample import cells_on_source, check_scales, fused, on_source, resampled, scale_for
 from crackedge.edge_runtime.scan.scoremap import ScoreMap
 
 if TYPE_CHECKING:
@@ -166,6 +166,7 @@ class Scanner:
         if gsd_mm is not None:
             self._scales = (scale_for(gsd_mm, self.model.card),)
         self._enlarged: dict[float, Image] = {}
+        self._scanned_hw = (0, 0)  # of the picture that was scanned last, at its scale
         self.tuning: Tuning | None = None
         if tune and threads is None and interpreters is None and batch is None:
             from crackedge.edge_runtime.scan.tuning import tuned
@@ -242,8 +243,9 @@ class Scanner:
         scores = fused([self._scan(self._engine, image, scale, timing_ms) for scale in self._scales])
         area = self.plan.area
         allowed = None if area is None else area.cells((height, width))
-        carried = None if self._partial is None else self._partial.carried
-        found = find_regions(scores, self._point, frame_hw=(height, width), allowed=allowed, carried=carried)
+        found = find_regions(
+            scores, self._point, frame_hw=(height, width), allowed=allowed, carried=self._carried((height, width))
+        )
         regions = tuple(found)
         total_ms = (time.perf_counter() - started) * 1e3
         timing_ms["regions"] = total_ms - sum(timing_ms.values())
@@ -258,6 +260,7 @@ class Scanner:
         started = time.perf_counter()
         picture = resampled(image, scale, self._enlarged.get(scale))
         timing_ms["prepare"] += (time.perf_counter() - started) * 1e3
+        self._scanned_hw = picture.shape[0], picture.shape[1]
         scores = engine(picture)
         for stage, spent_ms in engine.timing_ms.items():
             timing_ms[stage] = timing_ms.get(stage, 0.0) + spent_ms
@@ -265,8 +268,16 @@ class Scanner:
             return scores
         self._enlarged[scale] = picture
         return on_source(
-            scores, scanned_hw=picture.shape[:2], source_hw=image.shape[:2], step=stride_cells(self.plan.stride)
+            scores, scanned_hw=self._scanned_hw, source_hw=image.shape[:2], step=stride_cells(self.plan.stride)
         )
+
+    def _carried(self, frame_hw: tuple[int, int]) -> Carried | None:
+        """What the last scan carried over, on the lattice of the source."""
+        carried = None if self._partial is None else self._partial.carried
+        if carried is None or self._scanned_hw == frame_hw:
+            return carried
+        cells = cells_on_source(carried.cells, scanned_hw=self._scanned_hw, source_hw=frame_hw)
+        return dataclasses.replace(carried, cells=cells)
 
     def __enter__(self) -> Scanner:
         return self

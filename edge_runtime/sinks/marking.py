@@ -21,6 +21,9 @@ from crackedge.edge_runtime.scan.regions import Region
 _COLOUR = (255, 45, 85)  # RGB; a red that concrete, asphalt, rust and brick do not have
 _FILL = 0.22  # opacity: the crack stays visible under it
 _OUTLINE = (0, 0, 0)
+_TINTED = np.rint((1 - _FILL) * np.arange(256)[:, None] + _FILL * np.array(_COLOUR)).astype(np.uint8)[
+    None
+]  # (1, 256, 3)
 _CAPITAL_OF_FONT = 0.7  # height of a capital in Pillow's default font, to its size
 _MOST_LABELS = 40  # more would hide what they name
 
@@ -107,9 +110,7 @@ def _tint(image: Image, region: Region) -> None:
     for row, first, last in _runs(region.cells):
         cells = image[row * lattice.CELL : (row + 1) * lattice.CELL, first * lattice.CELL : (last + 1) * lattice.CELL]
         if cells.size:
-            colour = np.empty_like(cells)
-            colour[:] = _COLOUR
-            cv2.addWeighted(cells, 1 - _FILL, colour, _FILL, 0, dst=cells)
+            cells[:] = cv2.LUT(cells, _TINTED)
 
 
 def _runs(cells: Iterable[tuple[int, int]]) -> list[tuple[int, int, int]]:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import io
 import json
@@ -124,7 +125,23 @@ def test_a_file_cut_anywhere_is_never_taken_for_whole(data: st.DataObject) -> No
 def test_a_damaged_card_is_refused() -> None:
     whole = bytearray(append_card(b"abc", ModelCard(name="n", notes="a note")))
     whole[3 + 30 + len(MEMBER) + 5] ^= 0xFF  # inside the compressed text
-    with pytest.raises(ModelError, match=r"card is damaged .*copy the file again"):
+    with pytest.raises(ModelError, match=r"card is damaged or cut off .*copy the file again"):
+        split_card(bytes(whole), origin="x")
+
+
+@given(st.data())
+def test_a_card_with_any_bit_turned_is_read_or_refused(data: st.DataObject) -> None:
+    whole = bytearray(append_card(b"abc", ModelCard(name="n", notes="a note")))
+    whole[data.draw(st.integers(3, len(whole) - 1))] ^= 1 << data.draw(st.integers(0, 7))
+    with contextlib.suppress(ModelError):
+        split_card(bytes(whole), origin="x")
+
+
+@pytest.mark.parametrize(("place", "bit"), [(-6, 7), (-22 - 46 - len(MEMBER) + 6, 6)], ids=["offset", "version"])
+def test_a_damaged_directory_is_refused(place: int, bit: int) -> None:
+    whole = bytearray(append_card(b"abc", ModelCard(name="n")))
+    whole[place + (3 if bit == 7 else 0)] ^= 1 << bit
+    with pytest.raises(ModelError, match=r"card is damaged or cut off .*copy the file again"):
         split_card(bytes(whole), origin="x")
 
 

@@ -104,9 +104,23 @@ def test_cells_of_which_most_is_inside(
             continue
         inside = max(0.0, min(x1, right) - max(x0, left)) * max(0.0, min(y1, bottom) - max(y0, top))
         share = inside / ((right - left) * (bottom - top))
-        doubt = 1.5 * (1 / (right - left) + 1 / (bottom - top))  # lines are a pixel wide
+        doubt = 1 / (right - left) + 1 / (bottom - top)  # pixels are in it or not
         if abs(share - 0.5) > doubt:
             assert allowed == ((share > 0.5) != inverted)
+
+
+def test_half_of_a_cell_is_enough_and_less_is_not() -> None:
+    assert Area((rectangle(0, 0, 320, 16),)).cells((320, 320))[0].all()
+    assert Area((rectangle(0, 0, 320, 47),)).cells((320, 320)).sum() == 10
+    triangle = ((0.0, 0.0), (320.0, 0.0), (0.0, 320.0))
+    assert Area((triangle,)).cells((320, 320)).sum() == 45, "of those on the diagonal a little less than half"
+
+
+def test_an_area_smaller_than_half_a_cell_is_called_that() -> None:
+    with pytest.raises(
+        OptionError, match=r"320x320 lies in it but less than half of any cell of 32 px; make it larger"
+    ):
+        Area((rectangle(17, 17, 47, 47),)).cells((320, 320))
 
 
 def test_regions_add_up_and_what_is_ignored_is_taken_off() -> None:

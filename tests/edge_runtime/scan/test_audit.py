@@ -22,14 +22,21 @@ def scores(logits: npt.NDArray[np.float64]) -> ScoreMap:
     return score_map(cells, lattice.window_means(cells), row_starts=rows, col_starts=cols, calibration=CALIBRATION)
 
 
-def audit(doubt: Doubt, expected: npt.NDArray[np.float64], found: npt.NDArray[np.float64]) -> Doubt:
+def audit(
+    doubt: Doubt,
+    expected: npt.NDArray[np.float64],
+    found: npt.NDArray[np.float64],
+    *,
+    where: npt.NDArray[np.bool_] | None = None,
+    calibration: Calibration = CALIBRATION,
+) -> Doubt:
     return audited(
         doubt,
         expected=scores(expected),
         found=scores(found),
-        where=np.ones(found.shape, bool),
+        where=np.ones(found.shape, bool) if where is None else where,
         point=POINT,
-        calibration=CALIBRATION,
+        calibration=calibration,
         frame_hw=(found.shape[0] * 32, found.shape[1] * 32),
     )
 
@@ -82,11 +89,40 @@ def test_without_cracks_only_the_errors_are_learnt_and_from_a_strip_nothing() ->
     assert doubt.window_error < Doubt().window_error
     where = np.zeros((10, 12), bool)
     where[:, :3] = True
-    strip = audited(
-        Doubt(), expected=scores(found), found=scores(found), where=where, point=POINT, calibration=CALIBRATION,
-        frame_hw=(320, 384),
-    )  # fmt: skip
-    assert strip == Doubt()
+    assert audit(Doubt(), found, found, where=where) == Doubt()
+
+
+def test_errors_are_in_calibrated_log_odds() -> None:
+    rng = np.random.default_rng(1)
+    found = rng.normal(-20, 1, (10, 12))
+    expected = found + rng.normal(0, 1, found.shape)
+    certain = Doubt(window_error=0.0, cell_error=0.0)
+    plain = audit(certain, expected, found)
+    scaled = audit(certain, expected, found, calibration=replace(CALIBRATION, scale=2.0, cell_scale=3.0))
+    assert scaled.window_error == pytest.approx(2 * plain.window_error)
+    assert scaled.cell_error == pytest.approx(3 * plain.cell_error)
+
+
+def test_only_what_was_carried_and_scanned_is_audited() -> None:
+    expected, found = np.full((2, 20, 24), -20.0)
+    expected[6:13, 2:9] = found[6:13, 2:9] = 20.0
+    found[:7, 17:] = 20.0
+    expected[13:, 17:] = 20.0
+    where = np.ones(found.shape, bool)
+    where[:, 16:] = False
+    doubt = audit(Doubt(), expected, found, where=where)
+    assert (doubt.cracked, doubt.lost) == (49, 0)
+    assert not any(doubt.lost_with + doubt.added_with)
+    everywhere = audit(Doubt(), expected, found)
+    assert everywhere.lost > 0
+    assert all(everywhere.added_with)
+
+
+def test_audits_fade() -> None:
+    cracked = np.full((10, 12), 20.0)
+    doubt = audit(audit(Doubt(), cracked, cracked), cracked, cracked)
+    assert doubt.audits == pytest.approx(1.97)
+    assert doubt.cracked == pytest.approx(1.97 * cracked.size)
 
 
 def test_the_loss_settles_at_what_is_allowed() -> None:

@@ -16,6 +16,7 @@ import pytest
 from crackedge.edge_runtime.errors import OptionError
 from crackedge.edge_runtime.frame import Frame, Image
 from crackedge.edge_runtime.records import frame_record
+from crackedge.edge_runtime.scan.carry import UNKNOWN_LOGIT
 from crackedge.edge_runtime.scan.coverage import Coverage
 from crackedge.edge_runtime.scan.partial_engine import KEY_FRAMES
 from crackedge.edge_runtime.scan.scanner import FrameResult, Scanner
@@ -185,6 +186,38 @@ def test_a_budget_that_nothing_fits_scans_bands_reports_it_and_sees_every_cell_i
     line = frame_record(Frame(images[-1], 59, 2.36), results[-1])
     jsonschema.validate(line, SCHEMA)
     assert line["coverage"]["gave_up"] == ["marking", "bands", "scale", "latency"]
+
+
+def test_a_budget_sees_every_cell_in_time_though_no_picture_can_be_followed(wall: Image) -> None:
+    images = [np.rot90(view(wall, 200), 2 * (number % 2)) for number in range(30)]
+    with Scanner("nano", max_latency_ms=1e-3, refresh_s=1.0, threads=1) as scanner:
+        results = scan(scanner, images, fps=10.0)
+    assert {coverage(result).rejected for result in results[1:]} == {"cut"}
+    stale_s = [coverage(result).stale_s for result in results[1:]]
+    assert 0 < max(stale_s) <= 1.0
+    seen = [result.score_map.cell_logits.max(1) > UNKNOWN_LOGIT for result in results[-10:]]
+    assert np.any(seen, axis=0).all(), "not the top band alone"
+
+
+@pytest.mark.parametrize("scale", [0.5, 1.3, 2.0])
+@pytest.mark.parametrize("way", [{"reuse": True}, {"max_latency_ms": 1e-3, "refresh_s": 0.4}])
+def test_what_is_carried_at_another_scale_lies_on_the_source(
+    tiny_model: Path, wall: Image, scale: float, way: dict[str, Any]
+) -> None:
+    images = [
+        np.ascontiguousarray(wall[60 + number : 572 + number, 7 * number : 800 + 7 * number]) for number in range(12)
+    ]
+    with Scanner(tiny_model, scale=scale) as plain, Scanner(tiny_model, scale=scale, **way) as partial:
+        pairs = list(zip(scan(plain, images), scan(partial, images), strict=True))
+    assert any(other.coverage is not None and other.coverage.carried > 0 for _, other in pairs)
+    reach = 2 if scale < 1 else 1  # cells of the source in half a scanned cell, and what is cut by its edge
+    for full, other in pairs[1:] if "reuse" in way else []:
+        there = {cell for region in full.regions for cell in region.cells}
+        steps = range(-reach, reach + 1)
+        near = {
+            (r + down, c + right) for one in other.regions for r, c in one.cells for down in steps for right in steps
+        }
+        assert there <= near
 
 
 def test_a_generous_budget_changes_nothing(tiny_model: Path, wall: Image) -> None:

@@ -98,6 +98,26 @@ def test_a_threshold_that_is_set_during_a_scan_holds_from_the_next_frame_on(tiny
     assert not second.cracked
 
 
+def test_a_threshold_that_was_set_is_in_the_plan_of_the_next_source(tiny_model: Path) -> None:
+    with Scanner(tiny_model) as scanner:
+        scanner.set_threshold(0.9)
+        scanner.forget()
+        assert scanner.plan.window_threshold == 0.9
+
+
+def test_what_a_frame_has_waited_counts_for_its_latency(tiny_model: Path) -> None:
+    with Scanner(tiny_model, max_latency_ms=1e4) as scanner:
+        results = [scanner(wall(300, 300), time_s=number / 10, waited_ms=1e6) for number in range(3)]
+    assert results[-1].coverage is not None
+    assert "marking" in results[-1].coverage.gave_up
+
+
+def test_what_a_frame_has_waited_does_not_count_for_the_rate(tiny_model: Path) -> None:
+    with Scanner(tiny_model, target_fps=1e-3) as scanner:
+        results = [scanner(wall(300, 300), time_s=number / 10, waited_ms=1e9) for number in range(3)]
+    assert [result.coverage for result in results] == [None] * 3
+
+
 def test_the_card_names_the_default_operating_point(
     write_model: Callable[..., Path], card: Callable[..., ModelCard]
 ) -> None:
