@@ -37,6 +37,7 @@ class _Feed:
         self.height: int | None = None
         self.skipped: list[Skipped] = []
         self.gaps: list[Gap] = []
+        self.remarks: list[str] = []
 
     def __enter__(self) -> Self:
         return self

@@ -1,4 +1,4 @@
-"""The one tree of errors. A message gives the value found, what was expected, and what to do.
+"""The tree of errors; training adds two of its own. A message says what was found, what was expected, and what to do.
 
 The library raises; the command line turns each class into its exit code.
 """
@@ -36,14 +36,6 @@ class OutputError(CrackedgeError, OSError):
 
 class ProofError(CrackedgeError, ArithmeticError):
     """A file was made but does not compute what it should; it was not kept."""
-
-
-class TrainingError(CrackedgeError, ArithmeticError):
-    """Training came to nothing: loss or logits are not numbers."""
-
-
-class TrainingStopped(CrackedgeError):  # noqa: N818 - nothing went wrong
-    """Somebody asked a training run to stop; its last complete epoch is kept."""
 
 
 class MissingExtraError(CrackedgeError, ImportError):

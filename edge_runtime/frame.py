@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 from datetime import datetime, timezone
 
@@ -28,6 +29,8 @@ class Frame:
         captured_at: UTC moment of capture, for live sources.
         dropped_before: frames that a live source passed over since the frame before this one.
         file: path as given, for single images.
+        heard_s: when it came, seconds of ``time.monotonic()``, for live sources: an age that no setting of the clock
+            changes.
     """
 
     image: Image
@@ -36,9 +39,12 @@ class Frame:
     captured_at: datetime | None = None
     dropped_before: int = 0
     file: str | None = None
+    heard_s: float | None = None
 
     def age_s(self) -> float | None:
-        """Seconds since its capture; None where that is not known."""
+        """Seconds since it came, or else since its capture by the wall clock; None where neither is known."""
+        if self.heard_s is not None:
+            return time.monotonic() - self.heard_s
         return None if self.captured_at is None else (datetime.now(timezone.utc) - self.captured_at).total_seconds()
 
 

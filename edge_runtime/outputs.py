@@ -46,6 +46,11 @@ class Outputs:
         return tuple(self._lost)
 
     @property
+    def none_left(self) -> bool:
+        """Whether there were some, and all of them failed: nobody would ever know what is found from now on."""
+        return bool(self._all) and not self._sinks
+
+    @property
     def dropped(self) -> tuple[DroppedFrames, ...]:
         """Those that passed frames over."""
         return tuple(DroppedFrames(sink.name, dropped_by(sink)) for sink in self._all if dropped_by(sink))
@@ -79,7 +84,7 @@ class Outputs:
             except OutputError as error:  # noqa: PERF203 - one that fails must not keep the others from theirs
                 self._sinks.remove(sink)
                 self._lost.append(LostOutput(sink.name, str(error)))
-                others = ", ".join(other.name for other in self._sinks) or "nothing"
+                others = ", ".join(other.name for other in self._sinks) or "nothing, so the run ends"
                 self._on_warning(f"{error}; still written: {others}")
 
     def tell_setting(self, plan: Plan, *, before_index: int) -> None:
@@ -104,6 +109,8 @@ class Outputs:
 
     def tell_losses(self, *, before_index: int | None = None, error: CrackedgeError | None = None) -> None:
         """Pass on what the source lost since the last time: before a frame, or all, and what ended it."""
+        while self._source.remarks:
+            self._on_warning(self._source.remarks.pop(0))
         for skip in self._source.skipped[self._told_skips :]:
             self._told_skips += 1
             self._on_warning(f"{skip.file}: skipped, {skip.reason}")

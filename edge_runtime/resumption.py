@@ -11,16 +11,19 @@ from pathlib import Path
 from typing import Any
 
 from crackedge.edge_runtime import folder
-from crackedge.edge_runtime.errors import OptionError
+from crackedge.edge_runtime.errors import CrackedgeError, OptionError
 from crackedge.edge_runtime.output_file import replacing
 from crackedge.edge_runtime.records import Record, utc_text
 from crackedge.edge_runtime.sinks import segments
-from crackedge.edge_runtime.sinks.sink import json_line
+from crackedge.edge_runtime.sinks.sink import as_text, json_line
+from crackedge.edge_runtime.sources.addresses import find_addresses
+from crackedge.edge_runtime.sources.source import SourceOptions
 from crackedge.edge_runtime.tally import Earlier
 
 _MUST_AGREE = ("schema", "model", "source", "plan")  # parts of the header, or the results are not of one piece
 _MAY_DIFFER = ("threads", "interpreters", "batch", "frames")  # of these parts: speed, and an estimate
 _KEPT = ("frame", "gap", "setting")  # records; what sinks did is said anew
+_SELECTING = ("fps", "start_s", "end_s", "every", "every_s")  # options, of a series of photographs
 
 
 def done_before(where: Path, max_frames: int | None) -> Record | None:
@@ -28,7 +31,8 @@ def done_before(where: Path, max_frames: int | None) -> Record | None:
     for last in deque(_lines(where / folder.RESULTS), maxlen=1):
         if last["type"] == "summary" and not last["lost_outputs"]:
             enough = last["reason"] == "max-frames" and max_frames is not None and last["frames"] >= max_frames
-            return last if last["reason"] == "end" or enough else None
+            ended = last["reason"] == "end" and not _has_others(next(_lines(where / folder.RESULTS)))
+            return last if ended or enough else None
     return None
 
 
@@ -44,7 +48,7 @@ def take_up(where: Path, header: Record, *, marked: bool, at: datetime) -> Earli
         at: UTC.
 
     Raises:
-        OptionError: the results are of another run.
+        OptionError: the results are of another run, or of files that are not there any more or at other places.
         OutputError: they cannot be written.
     """
     results = where / folder.RESULTS
@@ -62,7 +66,8 @@ def take_up(where: Path, header: Record, *, marked: bool, at: datetime) -> Earli
     kept = list(_first(records[1:], frames))
     resumed_at = [*records[0].get("resumed_at", []), utc_text(at)]
     with replacing(results) as part, part.open("wb") as file:
-        file.writelines(json_line(record) for record in ({**records[0], "resumed_at": resumed_at}, *kept))
+        begun = {**records[0], "source": header["source"], "resumed_at": resumed_at}  # it may have more frames now
+        file.writelines(json_line(record) for record in (begun, *kept))
     scanned = [record for record in kept if record["type"] == "frame"]
     return Earlier(
         resumed=True,
@@ -70,8 +75,8 @@ def take_up(where: Path, header: Record, *, marked: bool, at: datetime) -> Earli
         cracked_frames=sum(record["cracked"] for record in scanned),
         regions=sum(len(record["regions"]) for record in scanned),
         gaps=sum(record["type"] == "gap" for record in kept),
-        next_index=scanned[-1]["index"] + 1 if scanned else 0,
-        files=tuple(record["file"] for record in scanned if "file" in record),
+        next_index=max((record["index"] + 1 for record in scanned), default=0),
+        files=tuple(as_text(record["file"]) for record in scanned if "file" in record),
         threshold=next((one["window_threshold"] for one in reversed(kept) if one["type"] == "setting"), None),
     )
 
@@ -103,12 +108,13 @@ def check_same(where: Path, header: Record) -> None:
 
     Args:
         where: the folder of the results, which has some.
-        header: of the run that goes on; model, source and plan must be the same.
+        header: of the run that goes on; model, source and plan must be the same, and the files that were scanned.
 
     Raises:
         OptionError: they are not.
     """
-    earlier, now = next(_lines(where / folder.RESULTS)), json.loads(json_line(header))
+    records = _lines(where / folder.RESULTS)
+    earlier, now = (json.loads(json_line(record)) for record in (next(records), header))
     for name in _MUST_AGREE:
         before, after = _comparable(earlier.get(name)), _comparable(now[name])
         if before != after:
@@ -116,6 +122,37 @@ def check_same(where: Path, header: Record) -> None:
                 f"{where}: its results are of another {name} ({_difference(before, after)}); "
                 "give the options of the interrupted run, or another folder"
             )
+    files, again = _files_now(header), bool(now["source"].get("reading", {}).get("loop"))
+    for record in records if now["source"]["kind"] == "images" else ():
+        index, file = record.get("index", 0), record.get("file")
+        found = files[index] if index < len(files) else None
+        if file is not None and found != as_text(file) and not (again and found is None):
+            raise OptionError(
+                f"{where}: its results are of other files (index {index} {as_text(file)}, now {found}); "
+                "give the files of the interrupted run, those that are new behind them, or another folder"
+            )
+
+
+def _files_now(header: Record) -> list[str]:
+    """The files of a source of images as they are now, by their indices; none where it is gone, or of another kind."""
+    if header["source"]["kind"] != "images":
+        return []
+    try:
+        addresses = find_addresses(header["source"]["uri"])
+    except CrackedgeError:
+        return []
+    return [as_text(file) for address in addresses if address.kind == "images" for file in address.files]
+
+
+def _has_others(header: Record) -> bool:
+    """Whether images came or went since a run saw the last of them."""
+    frames: int | None = header["source"]["frames"]
+    if header["source"]["kind"] != "images" or frames is None:
+        return False
+    reading = header["source"].get("reading", {})
+    options = SourceOptions(**{name: reading[name] for name in _SELECTING if name in reading})
+    files = _files_now(header)
+    return bool(files) and options.selection().count(len(files), fps=options.fps) != frames
 
 
 def _comparable(part: Any) -> Any:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-import itertools
+import math
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 
 from crackedge.edge_runtime.errors import CrackedgeError, LiveSourceError, OptionError, SourceError
@@ -14,7 +14,7 @@ from crackedge.edge_runtime.notices import Notices
 from crackedge.edge_runtime.outputs import Outputs
 from crackedge.edge_runtime.records import header_record, summary_record, utc_now
 from crackedge.edge_runtime.scan.scanner import Scanner
-from crackedge.edge_runtime.sinks.sink import Sink
+from crackedge.edge_runtime.sinks.sink import Sink, as_text
 from crackedge.edge_runtime.sources.read_ahead import read_ahead
 from crackedge.edge_runtime.sources.source import Skipped, Source, SourceOptions
 from crackedge.edge_runtime.stop import StopFlag
@@ -47,7 +47,7 @@ def run(
         sinks: not yet entered; closed at the end.
         part: name of this source's subfolder among those of several sources.
         reading: how the source is read, for the record.
-        max_frames: how many frames at most, those of an earlier run included.
+        max_frames: how many frames to scan at most, those of an earlier run included.
         earlier: what an interrupted run has done already.
         stop: asked before each frame and while waiting.
         notices: what the sinks have to tell.
@@ -58,9 +58,12 @@ def run(
         SourceError: the source gave no frame.
         LiveSourceError: it gave none in time.
         OutputError: a sink failed before the first frame.
+        OptionError: nothing is to be looked at in any of the frames.
     """
     stop, earlier = stop or StopFlag(), earlier or Earlier()
+    most = math.inf if max_frames is None else max_frames
     error: CrackedgeError | None = None
+    misfit: OptionError | None = None
     with ExitStack() as stack:
         outputs = Outputs(
             [stack.enter_context(sink) for sink in sinks],
@@ -74,21 +77,19 @@ def run(
             source, model=scanner.model, plan=scanner.plan, started_at=utc_now(), part=part, reading=reading
         )
         outputs.begin(header, scanner.plan)
-        frames: Iterable[Frame] = source if source.live else stack.enter_context(read_ahead(source, stop=stop))
-        frames = itertools.dropwhile(lambda frame: frame.index < earlier.next_index, frames)
-        still = None if max_frames is None else max(0, max_frames - earlier.frames)
+        frames = iter(source if source.live else stack.enter_context(read_ahead(source, stop=stop)))
+        frames = _still_to_scan(frames, earlier)
         tally = Tally(source, part=part, max_frames=max_frames, earlier=earlier)
         due_s = time.monotonic()
         try:
-            for frame in itertools.islice(frames, still):
+            while tally.frames < most and not outputs.none_left and (frame := next(frames, None)) is not None:
                 if stop():
                     break
                 try:
                     result = scanner(frame.image, time_s=frame.time_s, waited_ms=(frame.age_s() or 0.0) * 1e3)
-                except OptionError as misfit:  # an area that only photographs of another size lie in
-                    if not tally.frames or frame.file is None:
-                        raise
-                    source.skipped.append(Skipped(frame.file, str(misfit)))
+                except OptionError as failure:  # an area that only photographs of another size lie in
+                    misfit = misfit or failure
+                    _pass_over(frame, failure, source, scanned=tally.frames)
                     continue
                 outputs.tell_losses(before_index=frame.index)
                 outputs.tell_setting(scanner.plan, before_index=frame.index)
@@ -102,15 +103,43 @@ def run(
             if not tally.frames:
                 raise
             error = failure
+        if misfit is not None and not (tally.frames or stop()):
+            raise misfit
         outputs.tell_losses(error=error)
         outputs.finish()
         outputs.tell_notices()
         outputs.tell_drops()
         summary = tally.summary(
-            interrupted=stop(), error=error, lost_outputs=outputs.lost, dropped_by_sink=outputs.dropped
+            interrupted=stop() or outputs.none_left,
+            error=error,
+            lost_outputs=outputs.lost,
+            dropped_by_sink=outputs.dropped,
         )
         outputs.note(summary_record(summary, ended_at=utc_now()))
     if tally.frames:
         on_progress(tally.progress())
     # Once more: a disk may have become full with the very last line.
     return dataclasses.replace(summary, lost_outputs=outputs.lost)
+
+
+def _still_to_scan(frames: Iterator[Frame], earlier: Earlier) -> Iterator[Frame]:
+    """Those that an interrupted run did not scan; photographs that it passed over are looked at again."""
+    done = set(earlier.files)
+    for frame in frames:
+        if frame.index >= earlier.next_index or (frame.file is not None and as_text(frame.file) not in done):
+            yield frame
+
+
+def _pass_over(frame: Frame, misfit: OptionError, source: Source, *, scanned: int) -> None:
+    """Put a photograph that nothing is to be looked at in among those that were skipped.
+
+    Raises:
+        OptionError: it is none, or the source has begun again and no frame was scanned.
+    """
+    if frame.file is None:
+        raise misfit
+    skipped = Skipped(frame.file, str(misfit))
+    if skipped not in source.skipped:
+        source.skipped.append(skipped)
+    elif not scanned:
+        raise misfit

@@ -160,19 +160,15 @@ def run_sources(
         OptionError: an option has a value that cannot be used.
         OutputError: the results cannot be written there.
     """
-    if max_frames is not None and max_frames < 1:
-        raise OptionError(f"max_frames {max_frames}: expected at least 1")
-    if not texts:
-        raise OptionError("no source; expected a file, folder, URL, camera number or scene:")
     stop, reading, outputs = stop or StopFlag(), reading or SourceOptions(), outputs or OutputOptions()
+    _check_request(texts, max_frames)
     if resume:
         _check_resumable(output, outputs)
     _check_server(outputs)
     further, notices = parse_sinks(outputs.sinks), Notices()
     kept = KeptFiles(outputs.rotation, notices)
     addresses = [address for text in texts for address in find_addresses(text)]
-    for address in addresses:
-        refuse_misfits(address, reading)
+    _look_through(addresses, reading, on_warning, endless=max_frames is None)
     place = output or folder.default_folder(_run_name(texts, addresses), now=datetime.now().astimezone())
     summaries: list[Summary] = []
     errors: list[CrackedgeError] = []
@@ -182,6 +178,7 @@ def run_sources(
         open_scanner() as scanner,
         _served(outputs, scanner) as served,
     ):
+        _refuse_budgets(addresses, scanner, reading)
 
         def run_one(address: Address, part: str | None, where: Path) -> Summary:
             done = _done_before(where, max_frames) if resume else None
@@ -248,11 +245,38 @@ def run_sources(
     return Outcome(target.path, tuple(summaries), tuple(errors), stop.signal)
 
 
+def _check_request(texts: Sequence[str], max_frames: int | None) -> None:
+    if max_frames is not None and max_frames < 1:
+        raise OptionError(f"max_frames {max_frames}: expected at least 1")
+    if not texts:
+        raise OptionError("no source; expected a file, folder, URL, camera number or scene:")
+
+
 def _check_resumable(output: Path | None, outputs: OutputOptions) -> None:
     if output is None:
         raise OptionError("resume: expected the folder of the interrupted run; give -o")
     if outputs.rotation.wanted:
         raise OptionError("resume: outputs in parts cannot be gone on with; give either that or rotation")
+
+
+def _refuse_budgets(addresses: Sequence[Address], scanner: Scanner, reading: SourceOptions) -> None:
+    """Photographs without times would never come to their other bands: nothing is promised of them."""
+    for name in ("max_latency_ms", "target_fps"):
+        untimed = [one for one in addresses if one.kind == "images" and reading.fps is None]
+        if untimed and getattr(scanner.plan, name) is not None:
+            raise OptionError(f"{untimed[0].title}: {name} does not apply; photographs are scanned whole")
+
+
+def _look_through(
+    addresses: Sequence[Address], reading: SourceOptions, on_warning: Callable[[str], None], *, endless: bool
+) -> None:
+    """Refuse options that cannot apply, and say which sources come behind one that has no end."""
+    for address in addresses:
+        refuse_misfits(address, reading)
+    for address, following in itertools.pairwise(addresses):
+        if endless and (address.kind == "camera" or (address.kind == "stream" and not address.is_pipe)):
+            why = "for several cameras at once, start a run for each"
+            on_warning(f"{following.title}: waits until {address.title} ends; {why}")
 
 
 def _check_server(outputs: OutputOptions) -> None:

@@ -15,12 +15,13 @@ import keras
 import numpy as np
 
 from crackedge.benchmarks.data_sets import LabelledSet
-from crackedge.edge_runtime.errors import DataError, OptionError, OutputError, TrainingError, TrainingStopped
+from crackedge.edge_runtime.errors import DataError, OptionError, OutputError
 from crackedge.edge_runtime.models.model import find_model, shipped_models
 from crackedge.train import checkpoint, run_folder
 from crackedge.train.batches import CanvasBatches
 from crackedge.train.checkpoint import Checkpoint
 from crackedge.train.corpus import Corpus, gather
+from crackedge.train.errors import TrainingError, TrainingStopped
 from crackedge.train.lineage import file_sha256, lineage
 from crackedge.train.network import LOGITS, MapLoss, build_network, training_model
 from crackedge.train.pack import opened

@@ -14,9 +14,10 @@ import numpy.typing as npt
 from crackedge.benchmarks.calibration import sigmoid
 from crackedge.benchmarks.data_sets import Entry, LabelledSet, LabelledWindow, pictures
 from crackedge.benchmarks.metrics import summary
-from crackedge.edge_runtime.errors import DataError, TrainingError
+from crackedge.edge_runtime.errors import DataError
 from crackedge.edge_runtime.lattice import TILE
 from crackedge.edge_runtime.sources.source import Skipped
+from crackedge.train.errors import TrainingError
 
 _BATCH_TILES = 32
 

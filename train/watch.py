@@ -13,10 +13,11 @@ from typing import Any
 import keras
 
 from crackedge.benchmarks.data_sets import LabelledSet
-from crackedge.edge_runtime.errors import CrackedgeError, DataError, TrainingError, TrainingStopped
+from crackedge.edge_runtime.errors import CrackedgeError, DataError
 from crackedge.train import checkpoint, run_folder
 from crackedge.train.batches import CanvasBatches
 from crackedge.train.checkpoint import Arrays
+from crackedge.train.errors import TrainingError, TrainingStopped
 from crackedge.train.normalisation import take_statistics
 from crackedge.train.phases import best_epoch, is_over, phases
 from crackedge.train.recipe import Recipe

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import signal
 import subprocess
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING
 from crackedge.edge_runtime.errors import OutputError
 from crackedge.edge_runtime.notices import Notices
 from crackedge.edge_runtime.records import Record
+from crackedge.edge_runtime.sinks.sink import json_line
 from crackedge.edge_runtime.stop import LOOK_S, StopFlag
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ class CommandSink:
             self.dropped += 1
             return
         self._runs += 1
-        reason = self._run(json.dumps(record).encode(), {**os.environ, **self._environment(record)})
+        reason = self._run(json_line(record).rstrip(), {**os.environ, **self._environment(record)})
         if reason and not self._failed:
             self._reason = reason
             self._notices.warn(f"{self.name}: the command {reason}; it is run again for the next crack")

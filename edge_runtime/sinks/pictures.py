@@ -17,7 +17,7 @@ from crackedge.edge_runtime.records import Record
 from crackedge.edge_runtime.scan.regions import Region
 from crackedge.edge_runtime.scan.scanner import FrameResult
 from crackedge.edge_runtime.sinks.marking import marked
-from crackedge.edge_runtime.sinks.sink import as_output_error
+from crackedge.edge_runtime.sinks.sink import as_output_error, as_text
 
 if TYPE_CHECKING:
     from typing import Self
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 Written = Callable[[Path, int], None]  # called with each file that was written, and its length in bytes
 
 _JPEG_QUALITY = 92
+_LONGEST = 255  # bytes of a file's name, on most disks
 
 
 def unwatched(path: Path, length: int) -> None:
@@ -61,22 +62,27 @@ class PictureFolder:
         """The name of the frame's file, or its number."""
         return Path(frame.file).stem if frame.file else f"{frame.index:06d}"
 
-    def take(self, stem: str) -> Path:
-        """A path that no other picture has: the same name may come from two folders, or as .png and .jpg."""
-        name, number = f"{stem}.jpg", 2
+    def take(self, stem: str, tail: str = "") -> Path:
+        """A path that no other picture has: the same name may come from two folders, or as .png and .jpg.
+
+        Args:
+            stem: shortened where it is too long for a file's name.
+            tail: what comes after it in any case.
+        """
+        name, number = _fitted(stem, f"{tail}.jpg"), 2
         while name.casefold() in self._names or (not self._replace and (self._folder / name).exists()):
-            name, number = f"{stem}-{number}.jpg", number + 1
+            name, number = _fitted(stem, f"{tail}-{number}.jpg"), number + 1
         if self._replace:
             self._names.add(name.casefold())
         return self._folder / name
 
-    def add(self, stem: str, image: Image) -> None:
-        """Write a picture, (H, W, 3) uint8 RGB.
+    def add(self, stem: str, image: Image, *, tail: str = "") -> None:
+        """Write a picture, (H, W, 3) uint8 RGB; for its name see :meth:`take`.
 
         Raises:
             OutputError: it cannot be written; nothing of it is left.
         """
-        path = self.take(stem)
+        path = self.take(stem, tail)
         data = encoded_jpeg(image)
         if data is None:
             raise OutputError(f"{path}: cannot be written as JPEG ({image.shape[1]}x{image.shape[0]})")
@@ -158,10 +164,16 @@ class CropSink:
     def write(self, frame: Frame, result: FrameResult) -> None:
         """Cut out and write the regions; see :class:`crackedge.edge_runtime.sinks.sink.Sink`."""
         for number, region in enumerate(result.regions, 1):
-            self._pictures.add(f"{self._pictures.name_of(frame)}-{number}", cut_out(frame.image, region))
+            self._pictures.add(self._pictures.name_of(frame), cut_out(frame.image, region), tail=f"-{number}")
 
     def note(self, record: Record) -> None:
         """Only frames can be seen."""
 
     def finish(self) -> None:
         """Nothing is held back."""
+
+
+def _fitted(stem: str, tail: str) -> str:
+    """The two as a name that is no longer than files' names may be."""
+    room = _LONGEST - len(tail.encode())
+    return as_text(stem).encode()[:room].decode(errors="ignore") + tail

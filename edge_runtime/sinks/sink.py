@@ -7,6 +7,7 @@ import errno
 import io
 import json
 import os
+import re
 import select
 import stat
 from collections.abc import Iterator
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     from typing import Self
 
 STDOUT = Path("-")
+
+_HALF = re.compile("[\ud800-\udfff]")  # of a character: how Python holds bytes of names that are no UTF-8
 
 
 class RecordSink(Protocol):
@@ -211,10 +214,18 @@ class JsonlSink:
         """Nothing is held back."""
 
 
+def as_text(name: str) -> str:
+    """A file's name as it stands in records: what is no UTF-8 in it becomes a backslash and a number, in plain text."""
+    return name.encode(errors="backslashreplace").decode()
+
+
 def json_line(record: Record) -> bytes:
-    """A record as a line of JSON; names of files may hold halves of characters, which become its escapes for them."""
+    """A record as a line of JSON that every parser takes; names of files as by :func:`as_text`."""
     line = json.dumps(record, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
-    return line.encode(errors="backslashreplace") + b"\n"
+    try:
+        return line.encode() + b"\n"
+    except UnicodeEncodeError:
+        return _HALF.sub(lambda half: rf"\\u{ord(half[0]):04x}", line).encode() + b"\n"
 
 
 @contextlib.contextmanager

@@ -9,6 +9,8 @@ and ``-``, which is stdin. ``scene:`` is a synthetic flight. Everything else is 
 from __future__ import annotations
 
 import glob
+import itertools
+import os
 import re
 import stat
 import urllib.parse
@@ -25,6 +27,10 @@ _IMAGES = "jpg jpeg jpe png bmp tif tiff webp ppm pgm pnm jp2"
 _VIDEOS = "mp4 m4v mov avi mkv webm mpg mpeg ts m2ts mts mjpg mjpeg wmv flv 3gp ogv h264 264 h265 hevc gif y4m mxf"
 IMAGE_SUFFIXES = frozenset(f".{suffix}" for suffix in _IMAGES.split())
 VIDEO_SUFFIXES = frozenset(f".{suffix}" for suffix in _VIDEOS.split())
+_OTHERS = "heic heif hif avif jxl dng nef nrw cr2 cr3 crw arw sr2 srw raf orf rw2 pef raw iiq 3fr x3f gpr rjpeg psd"
+_OTHER_SUFFIXES = frozenset(f".{suffix}" for suffix in _OTHERS.split())  # photographs, but none that are read
+_MOST_FOLDERS = 1000  # that are looked into for photographs, in one subfolder
+_RESULTS = "results.jsonl"  # marks a folder of our own; what is in there was made of photographs
 FILE_SCHEMES = frozenset({"http", "https"})
 STREAM_SCHEMES = frozenset({"rtsp", "rtsps", "rtmp", "rtmps", "rtp", "udp", "tcp", "srt", *FILE_SCHEMES})
 CAMERA_SCHEMES = frozenset({"csi", "picamera"})
@@ -43,12 +49,14 @@ class Address:
         kind: what will be there.
         name: a short name, fit for a folder.
         files: the files of a source of kind ``images``.
+        unread: a line about what lies beside them and is not read; empty where nothing does.
     """
 
     text: str
     kind: Kind
     name: str
     files: tuple[str, ...] = ()
+    unread: str = ""
 
     @property
     def scheme(self) -> str | None:
@@ -103,7 +111,7 @@ def find_addresses(text: str) -> list[Address]:
     if path.exists():
         return _addresses_in(path) if path.is_dir() else [_file_address(path)]
     if glob.has_magic(text):
-        return _addresses_of(text, glob.glob(text, recursive=True))  # noqa: PTH207 - any path, also an absolute one
+        return _addresses_of(text, _distinct(glob.glob(text, recursive=True)))  # noqa: PTH207 - also an absolute one
     raise SourceError(
         f"{text}: no such file or folder; expected a video, an image, a folder, a glob in quotes, a stream URL, "
         "a camera number such as 0, - for stdin, or scene:"
@@ -214,12 +222,16 @@ def _addresses_in(folder: Path) -> list[Address]:
 
 
 def _addresses_of(text: str, files: Sequence[str]) -> list[Address]:
+    folders = [file for file in files if Path(file).is_dir()]
     files = in_order([file for file in files if not Path(file).is_dir()])
+    unread = _unread(text, files, folders)
     images = tuple(file for file in files if Path(file).suffix.lower() in IMAGE_SUFFIXES)
     videos = [file for file in files if Path(file).suffix.lower() in VIDEO_SUFFIXES]
     found = [Address(file, "video", folder_name(Path(file).stem)) for file in videos]
     if images:
-        found.insert(0, Address(text, "images", folder_name(_steady_part(text)), images))
+        found.insert(0, Address(text, "images", folder_name(_steady_part(text)), images, unread))
+    if not found and unread:
+        raise SourceError(unread)
     if not found:
         what = "no image or video among its files" if files else "no files there"
         raise SourceError(f"{text}: {what}; for subfolders give a glob in quotes, such as 'photos/**/*.jpg'")
@@ -230,3 +242,43 @@ def _steady_part(text: str) -> str:
     """The last part of a folder or glob that has no wildcard in it."""
     steady = [part for part in Path(text).absolute().parts if not glob.has_magic(part)]
     return steady[-1]
+
+
+def _distinct(files: Sequence[str]) -> list[str]:
+    """Each file once, by its shortest path: links to folders may lead in a circle."""
+    found: dict[str, str] = {}
+    for file in sorted(files, key=lambda file: (len(Path(file).parts), file)):
+        found.setdefault(os.path.realpath(file), file)
+    return list(found.values())
+
+
+def _unread(text: str, files: Sequence[str], folders: Sequence[str]) -> str:
+    """A line about the photographs of a folder or glob that are passed over; empty where there are none."""
+    read = {Path(file).with_suffix("") for file in files if Path(file).suffix.lower() in IMAGE_SUFFIXES}
+    others = [file for file in map(Path, files) if file.suffix.lower() in _OTHER_SUFFIXES]
+    others = [file for file in others if file.with_suffix("") not in read]  # as cameras give both, .dng and .jpg
+    looked_into = {os.path.realpath(Path(file).parent) for file in files}
+    below = [folder for folder in folders if os.path.realpath(folder) not in looked_into and _holds_images(folder)]
+    what, to_do = [], []
+    if others:
+        kinds = ", ".join(sorted({file.suffix.lower() for file in others}))
+        what.append(f"{_count(len(others), 'file')} of other kinds ({kinds})")
+        to_do.append("convert what is of other kinds to JPEG")
+    if below:
+        what.append(f"{_count(len(below), 'subfolder')} with images")
+        to_do.append("name subfolders as sources of their own, or give a glob in quotes, such as 'photos/**/*.jpg'")
+    return f"{text}: not read: {' and '.join(what)}; {'; '.join(to_do)}" if what else ""
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def _holds_images(folder: str) -> bool:
+    """Whether photographs, of any kind, lie in a folder or below it; results of crackedge are none."""
+    for _, folders, files in itertools.islice(os.walk(folder), _MOST_FOLDERS):
+        folders[:] = [] if _RESULTS in files else [name for name in folders if not name.startswith(".")]
+        suffixes = {Path(file).suffix.lower() for file in files if not file.startswith(".")}
+        if _RESULTS not in files and suffixes & (IMAGE_SUFFIXES | _OTHER_SUFFIXES):
+            return True
+    return False

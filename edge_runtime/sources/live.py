@@ -106,6 +106,7 @@ class LiveSource:
         self.height: int | None = None
         self.skipped: list[Skipped] = []
         self.gaps: list[Gap] = []
+        self.remarks: list[str] = []
         self._options, self._may_end, self._patient = options, may_end, patient or may_end
         self._stop, self._on_warning = stop, on_warning
         self._closing = False
@@ -150,7 +151,14 @@ class LiveSource:
             self._last = arrival
             self._frames += 1
             self._dropped += arrival.dropped_before
-            yield Frame(image, index, time_s, captured_at=arrival.heard_at, dropped_before=arrival.dropped_before)
+            yield Frame(
+                image,
+                index,
+                time_s,
+                captured_at=arrival.heard_at,
+                dropped_before=arrival.dropped_before,
+                heard_s=arrival.heard_s,
+            )
         self._end_loss(time.monotonic())
 
     def status(self) -> LiveStatus:

@@ -38,6 +38,7 @@ class SceneSource:
         self.height: int | None = self._flight.height
         self.skipped: list[Skipped] = []
         self.gaps: list[Gap] = []
+        self.remarks: list[str] = []
 
     def __iter__(self) -> Iterator[Frame]:
         """The frames.

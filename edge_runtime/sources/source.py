@@ -62,6 +62,8 @@ class Source(Protocol):
         height: of its frames in pixels as displayed, where known beforehand.
         skipped: files passed over so far.
         gaps: what was lost so far; a gap stands here before the frame after it is given.
+        remarks: lines for whoever watches, about files that are not read or not as they may be meant; the run that
+            passes one on takes it out.
     """
 
     uri: str
@@ -74,6 +76,7 @@ class Source(Protocol):
     height: int | None
     skipped: list[Skipped]
     gaps: list[Gap]
+    remarks: list[str]
 
     def __iter__(self) -> Iterator[Frame]: ...
 

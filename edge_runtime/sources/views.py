@@ -36,7 +36,7 @@ class View:
         self.uri, self.name, self.kind, self.live = source.uri, source.name, source.kind, source.live
         self.frame_count, self.fps = source.frame_count, source.fps
         self.width, self.height = source.width, source.height
-        self.skipped, self.gaps = source.skipped, source.gaps  # the very lists: they grow
+        self.skipped, self.gaps, self.remarks = source.skipped, source.gaps, source.remarks  # the very lists: they grow
 
     def __iter__(self) -> Iterator[Frame]:
         return self._frames(self._source)
@@ -121,7 +121,7 @@ def paced(source: Source, options: SourceOptions, *, stop: Callable[[], bool]) -
         may_end=True,
         stop=stop,
     )
-    live.skipped = source.skipped
+    live.skipped, live.remarks = source.skipped, source.remarks
     told = 0
 
     def tell_gaps(*, up_to: float, before_index: int) -> None:

@@ -21,6 +21,7 @@ import pytest
 from crackedge.edge_runtime import OptionError, Scanner, SourceError
 from crackedge.edge_runtime.runs import OutputOptions, run_sources
 from crackedge.edge_runtime.scan.area import Area
+from crackedge.edge_runtime.sources.source import SourceOptions
 from crackedge.edge_runtime.stop import StopFlag
 
 pytestmark = pytest.mark.slow
@@ -141,6 +142,124 @@ def test_images(photo: Any, scanner: Any, tmp_path: Path) -> None:
     assert lines(tmp_path / "out") == lines(tmp_path / "undisturbed")
     names = [sorted(file.name for file in (tmp_path / name / "marked").iterdir()) for name in ("out", "undisturbed")]
     assert names[0] == names[1]
+
+
+def stopped(source: str, scanner: Any, out: Path, *, after: int, **options: Any) -> Path:
+    """A run without a summary, as a kill leaves it."""
+    run_sources([source], scanner, output=out, max_frames=after, **options)
+    results = out / "results.jsonl"
+    results.write_bytes(b"".join(results.read_bytes().splitlines(keepends=True)[:-1]))
+    return results
+
+
+def files_of(folder: Path) -> list[str]:
+    return [Path(record["file"]).name for record in lines(folder) if record["type"] == "frame"]
+
+
+@pytest.mark.parametrize("killed", [True, False])
+@pytest.mark.parametrize("change", ["before", "gone", "renamed"])
+def test_photographs_that_are_no_longer_at_their_places(
+    change: str, killed: bool, photo: Any, scanner: Any, tmp_path: Path
+) -> None:
+    for number in range(1, 7):
+        photo(f"set/p{number}.png")
+    source, out = str(tmp_path / "set"), tmp_path / "out"
+    stopped(source, scanner, out, after=3)
+    if not killed:
+        run_sources([source], scanner, output=out, resume=True)
+    before = (out / "results.jsonl").read_bytes()
+    first = tmp_path / "set" / "p1.png"
+    if change == "before":
+        photo("set/a0.png")
+    elif change == "gone":
+        first.unlink()
+    else:
+        first.rename(tmp_path / "set" / "p01.png")
+    now = {"before": "a0", "gone": "p2", "renamed": "p01"}[change]
+    with pytest.raises(OptionError, match=rf"other files \(index 0 .*p1\.png, now .*{now}\.png\)"):
+        run_sources([source], scanner, output=out, resume=True)
+    assert (out / "results.jsonl").read_bytes() == before
+
+
+@pytest.mark.parametrize("reading", [SourceOptions(), SourceOptions(fps=2, every=2)])
+@pytest.mark.parametrize("killed", [True, False])
+def test_photographs_that_came_behind_those_that_were_scanned(
+    killed: bool, reading: SourceOptions, photo: Any, scanner: Any, tmp_path: Path
+) -> None:
+    names = [photo(f"set/p{number}.png").name for number in range(1, 6)]
+    source, out = str(tmp_path / "set"), tmp_path / "out"
+    if killed:
+        stopped(source, scanner, out, after=2, reading=reading)
+    else:
+        run_sources([source], scanner, output=out, reading=reading)
+    names += [photo(f"set/p{number}.png").name for number in range(6, 8)]
+    run_sources([source], scanner, output=out, resume=True, reading=reading)
+    assert files_of(out) == names[:: reading.every]
+    said: list[str] = []
+    run_sources([source], scanner, output=out, resume=True, reading=reading, on_warning=said.append)
+    assert said == [f"{out}: complete already, nothing was scanned"]
+    run_sources([source], scanner, output=tmp_path / "undisturbed", reading=reading)
+    assert lines(out) == lines(tmp_path / "undisturbed")
+    headers = [
+        json.loads((one / "results.jsonl").read_text().splitlines()[0]) for one in (out, tmp_path / "undisturbed")
+    ]
+    assert headers[0]["source"] == headers[1]["source"]
+
+
+def test_photographs_that_nothing_is_to_be_looked_at_in(photo: Any, tiny_model: Path, tmp_path: Path) -> None:
+    """They are no frames, and stand in the summary although the interrupted run passed them over."""
+    sizes = {"a": (640, 480), "b": (480, 640), "c": (640, 480), "d": (480, 640), "e": (480, 640)}
+    for name, size in sizes.items():
+        photo(f"set/{name}.png", np.full((*size, 3), 240, np.uint8))
+    right = Area(region=(((500, 0), (640, 0), (640, 480), (500, 480)),))
+
+    def looking() -> Scanner:
+        return Scanner(tiny_model, threads=1, area=right)
+
+    source, out = str(tmp_path / "set"), tmp_path / "out"
+    run_sources([source], looking, output=tmp_path / "undisturbed")
+    (summary,) = run_sources([source], looking, output=out, max_frames=2).summaries
+    assert (summary.reason, summary.frames) == ("max-frames", 2)
+    assert files_of(out) == ["b.png", "d.png"]
+    run_sources([source], looking, output=out, resume=True)
+    assert lines(out) == lines(tmp_path / "undisturbed")
+    assert files_of(out) == ["b.png", "d.png", "e.png"]
+    assert [Path(one["file"]).name for one in lines(out)[-1]["skipped"]] == ["a.png", "c.png"]
+
+
+def test_photographs_that_begin_again_and_again(photo: Any, scanner: Any, tmp_path: Path) -> None:
+    for number in range(3):
+        photo(f"set/{number}.png")
+    (tmp_path / "set" / "0.png").write_bytes(b"no")
+    source, reading = str(tmp_path / "set"), SourceOptions(loop=True)
+    run_sources([source], scanner, output=tmp_path / "undisturbed", max_frames=9, reading=reading)
+    stopped(source, scanner, tmp_path / "out", after=6, reading=reading)
+    run_sources([source], scanner, output=tmp_path / "out", max_frames=9, reading=reading, resume=True)
+    assert lines(tmp_path / "out") == lines(tmp_path / "undisturbed")
+
+
+def test_photographs_whose_names_are_no_utf_8(photo: Any, scanner: Any, tmp_path: Path) -> None:
+    """In results of today and in those of earlier versions, which held halves of characters."""
+    try:
+        for name in ("bad\udcff.PNG", "bad\udcfe.png", "c.png", "d.png"):
+            photo("set\udcfc/x.png").rename(tmp_path / "set\udcfc" / name)
+    except OSError:
+        pytest.skip("files cannot have such names here")
+    source = str(tmp_path / "set\udcfc")
+    run_sources([source], scanner, output=tmp_path / "undisturbed")
+    assert files_of(tmp_path / "undisturbed") == [r"bad\udcfe.png", r"bad\udcff.PNG", "c.png", "d.png"]
+    for halves in (False, True):
+        out = tmp_path / f"out-{halves}"
+        results = stopped(source, scanner, out, after=3)
+        if halves:
+            results.write_bytes(results.read_bytes().replace(rb"\\u", rb"\u"))
+        run_sources([source], scanner, output=out, resume=True)
+        assert lines(out) == lines(tmp_path / "undisturbed")
+        said: list[str] = []
+        run_sources([source], scanner, output=out, resume=True, on_warning=said.append)
+        assert said == [f"{out}: complete already, nothing was scanned"]
+        marked = [sorted(file.name for file in (one / "marked").iterdir()) for one in (out, tmp_path / "undisturbed")]
+        assert marked[0] == marked[1]
 
 
 def test_the_last_line_was_cut_off(scanner: Any, tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from typing import Any
 import av
 import jsonschema
 import numpy as np
+import PIL.Image
 import pytest
 
 from crackedge.edge_runtime import (
@@ -134,6 +135,42 @@ def test_a_photograph_that_nothing_is_to_be_looked_at_in_is_passed_over(
     assert outcome.exit_code() == 0
     with pytest.raises(OptionError, match="nothing of a frame of 480x640"):
         run_sources([str(tmp_path / "set/b.png")], lambda: Scanner(tiny_model, area=right), output=tmp_path / "b")
+
+
+def test_a_first_photograph_that_nothing_is_to_be_looked_at_in(photo: Any, tiny_model: Path, tmp_path: Path) -> None:
+    for name, size in (("a", (640, 480)), ("b", (480, 640)), ("c", (640, 480)), ("d", (480, 640)), ("e", (640, 480))):
+        photo(f"set/{name}.png", np.full((*size, 3), 240, np.uint8))
+    right = Area(region=(((500, 0), (640, 0), (640, 480), (500, 480)),))
+
+    def looking() -> Scanner:
+        return Scanner(tiny_model, threads=1, area=right)
+
+    for most, names, skipped in ((1, "b", "a"), (2, "bd", "ac"), (3, "bd", "ace")):
+        run_sources([str(tmp_path / "set")], looking, output=tmp_path / f"{most}", max_frames=most)
+        _, *frames, summary = records_of(tmp_path / f"{most}")
+        assert "".join(Path(frame["file"]).stem for frame in frames) == names
+        assert "".join(Path(skip["file"]).stem for skip in summary["skipped"]) == skipped
+        assert summary["reason"] == ("max-frames" if most < 3 else "end")
+    for name in "bd":
+        (tmp_path / "set" / f"{name}.png").unlink()
+    for reading in (SourceOptions(), SourceOptions(loop=True)):
+        with pytest.raises(OptionError, match="nothing of a frame of 480x640"):
+            run_sources([str(tmp_path / "set")], looking, output=tmp_path / "none", reading=reading)
+    assert not (tmp_path / "none").exists()
+
+
+def test_what_is_not_read_of_photographs_is_said(photo: Any, scanner: Any, tmp_path: Path) -> None:
+    photo("set/a.png")
+    photo("set/day2/b.png")
+    pages = [PIL.Image.new("L", (64, 64), 200) for _ in range(3)]
+    pages[0].save(tmp_path / "set" / "pages.tif", save_all=True, append_images=pages[1:])
+    (tmp_path / "set" / "IMG_1.HEIC").write_bytes(b"")
+    warnings: list[str] = []
+    outcome = run_sources([str(tmp_path / "set")], scanner, output=tmp_path / "out", on_warning=warnings.append)
+    assert outcome.exit_code() == 0
+    assert len(warnings) == 2
+    assert warnings[0].startswith(f"{tmp_path / 'set'}: not read: 1 file of other kinds (.heic) and 1 subfolder")
+    assert warnings[1].startswith(f"{tmp_path / 'set' / 'pages.tif'}: has 3 pages, the first is scanned; ")
 
 
 def test_several_sources(clip: Path, photo: Any, scanner: Any, tmp_path: Path) -> None:
@@ -308,6 +345,31 @@ def test_an_output_that_is_lost_does_not_end_the_run(clip: Path, scanner: Any) -
     assert bad.closed
     assert good.closed
     assert not summary.complete
+
+
+def test_a_run_whose_last_output_is_lost_ends(clip: Path, scanner: Any) -> None:
+    warnings: list[str] = []
+    with scanner() as scan, open_source(clip) as source:
+        summary = run(source, scan, [Failing(4), Failing(6)], on_warning=warnings.append)
+    assert (summary.frames, summary.reason) == (7, "interrupted")
+    assert warnings[-1] == "stick: cannot be written (gone); still written: nothing, so the run ends"
+    assert Outcome(Path(), (summary,), (), None).exit_code() == 4
+
+
+def test_what_comes_behind_a_source_without_end_is_said(scanner: Any, tmp_path: Path) -> None:
+    said: list[str] = []
+    run_sources(["/dev/video250", "/dev/video251"], scanner, output=tmp_path / "out", on_warning=said.append)
+    assert said[0].startswith("/dev/video251: waits until /dev/video250 ends; for several cameras at once")
+
+
+@pytest.mark.parametrize("budget", ["max_latency_ms", "target_fps"])
+def test_photographs_have_a_budget_only_with_times(tmp_path: Path, tiny_model: Path, budget: str) -> None:
+    PIL.Image.new("RGB", (320, 240)).save(tmp_path / "wall.png")
+    options: dict[str, Any] = {budget: 20.0, "threads": 1}
+    with pytest.raises(OptionError, match=f"{budget} does not apply; photographs are scanned whole"):
+        run_sources([str(tmp_path)], lambda: Scanner(tiny_model, **options), output=tmp_path / "out")
+    with_times = SourceOptions(fps=2)
+    run_sources([str(tmp_path)], lambda: Scanner(tiny_model, **options), output=tmp_path / "out", reading=with_times)
 
 
 def test_an_output_that_fails_before_the_first_frame_ends_it(clip: Path, scanner: Any) -> None:

@@ -21,8 +21,9 @@ from hypothesis import strategies as st
 pytest.importorskip("keras", reason="the workstation's packages are not installed")
 
 from crackedge.benchmarks.data_sets import find_sets, read_image, read_mask
-from crackedge.edge_runtime.errors import DataError, OptionError, OutputError, TrainingStopped
+from crackedge.edge_runtime.errors import DataError, OptionError, OutputError
 from crackedge.train.corpus import Corpus, gather
+from crackedge.train.errors import TrainingStopped
 from crackedge.train.fit import fit, resume
 from crackedge.train.pack import QUALITIES, _evenly, opened, write_pack
 from crackedge.train.recipe import Recipe, SetUse, load_recipe

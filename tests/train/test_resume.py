@@ -26,12 +26,13 @@ import keras
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from crackedge.cli import main
-from crackedge.edge_runtime.errors import DataError, OptionError, OutputError, TrainingError, TrainingStopped
+from crackedge.edge_runtime.errors import DataError, OptionError, OutputError
 from crackedge.train import charts, checkpoint
 from crackedge.train import fit as fit_module
 from crackedge.train.batches import CanvasBatches
 from crackedge.train.checkpoint import Checkpoint
 from crackedge.train.corpus import gather
+from crackedge.train.errors import TrainingError, TrainingStopped
 from crackedge.train.fit import fit, resume
 from crackedge.train.normalisation import take_statistics
 from crackedge.train.phases import Phase, best_epoch, is_over

@@ -18,54 +18,54 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.option("--data-root", type=click.Path(path_type=Path), help="Folder of data sets, or a pack of one.")
+@click.option("--data-root", type=click.Path(path_type=Path), help="Folder of data sets, or a pack of such a folder.")
 @click.option(
-    "--allow-leak", is_flag=True, help="Train although pieces of one photograph are both trained on and held out."
+    "--allow-leak", is_flag=True, help="Train even if pieces of one photograph are both trained on and held out."
 )
 @click.option(
     "--pack",
     metavar="FILE.zip",
     type=click.Path(path_type=Path),
-    help="Train nothing: write the photographs as one file, for a machine that cannot see the folders.",
+    help="Do not train; write the photographs as one file, for a machine without access to the folders.",
 )
 @click.option(
     "--pack-mb",
     type=click.FloatRange(0, 4000, min_open=True),
     default=60.0,
     show_default=True,
-    help="Most megabytes of the pack: quality gives way first, then count.",
+    help="Largest pack size in MB; JPEG quality is reduced first, then photographs are dropped.",
 )
 @click.option(
     "--resume",
     metavar="RUN_FOLDER",
     type=click.Path(path_type=Path),
-    help="Go on with a run that was cut off; recipe and data are those it began with.",
+    help="Continue an interrupted run, with the recipe and data that it began with.",
 )
 @click.option(
     "--average",
     metavar="RUN_FOLDER",
     multiple=True,
     type=click.Path(path_type=Path),
-    help="Train nothing: leave the mean of this run's weights and others' in --output. Twice or more; also a .tflite "
-    "file, or a shipped model's name, that the runs went on from.",
+    help="Do not train; write the mean of several runs' weights to --output. Give this option once for each run. A "
+    ".tflite file, or a shipped model's name, may be averaged with runs that started from it.",
 )
 @click.option("--recipe", default="nano", show_default=True, help="Name of a shipped recipe, or a TOML file.")
 @click.option(
     "--weights",
     default="imagenet",
     show_default=True,
-    help="To begin with. Of the backbone: a file, imagenet, or none. Of the whole network: a .keras or .tflite file, "
-    "or a shipped model's name.",
+    help="Starting weights. For the backbone: a file, imagenet, or none. For the whole network: a .keras or .tflite "
+    "file, or a shipped model's name.",
 )
 @click.option("--output", "-o", type=click.Path(path_type=Path), help="Run folder [default: runs/train-RECIPE-DATE].")
-@click.option("--epochs", type=click.IntRange(0), help="Epochs of the whole network, in place of the recipe's.")
-@click.option("--head-epochs", type=click.IntRange(0), help="Epochs of the head alone, in place of the recipe's.")
-@click.option("--steps-per-epoch", type=click.IntRange(1), help="In place of the recipe's.")
-@click.option("--batch", type=click.IntRange(1), help="Canvases in a step, in place of the recipe's.")
-@click.option("--learning-rate", type=float, help="In place of the recipe's.")
-@click.option("--alpha", type=float, help="Width of MobileNetV2, in place of the recipe's: 0.35 or 1.0, say.")
-@click.option("--teacher", help="The model.keras of an earlier, larger run to learn from, in place of the recipe's.")
-@click.option("--seed", type=int, help="In place of the recipe's.")
+@click.option("--epochs", type=click.IntRange(0), help="Override the recipe's epochs of the whole network.")
+@click.option("--head-epochs", type=click.IntRange(0), help="Override the recipe's epochs of the head alone.")
+@click.option("--steps-per-epoch", type=click.IntRange(1), help="Override the recipe's steps per epoch.")
+@click.option("--batch", type=click.IntRange(1), help="Override the recipe's canvases per step.")
+@click.option("--learning-rate", type=float, help="Override the recipe's learning rate.")
+@click.option("--alpha", type=float, help="Override the recipe's width of MobileNetV2, such as 0.35 or 1.0.")
+@click.option("--teacher", help="Override the recipe's teacher: model.keras of an earlier, larger run to learn from.")
+@click.option("--seed", type=int, help="Override the recipe's random seed.")
 def train(
     data_root: Path | None,
     allow_leak: bool,
@@ -78,7 +78,7 @@ def train(
     output: Path | None,
     **overrides: Any,
 ) -> int:
-    """Train a crack model on labelled photographs. For the workstation: pip install 'crackedge[train]'.
+    """Train a crack model on labelled photographs. This needs the workstation's packages: pip install 'crackedge[train]'.
 
     \b
     crackedge train --data-root photos/ --weights imagenet -o runs/mine
@@ -87,15 +87,17 @@ def train(
     crackedge train --data-root photos/ --pack photos.zip
     crackedge train --average nano --average runs/site -o runs/mean
 
-    --resume goes on after a crash, a full disk, Ctrl-C. A pack is for a machine that cannot see the folders: there,
-    --data-root photos.zip. The mean of a run and of what it went on from often holds better on other surfaces.
+    --resume continues after a crash, a full disk or Ctrl-C. A pack is for a machine without access to the folders;
+    give --data-root photos.zip there. The mean of a run and of the model that it started from often generalises better
+    to other surfaces.
 
-    Each data set has train/ and val/ with crack/ and no_crack/, or images/ with masks/ or boxes/. Where no set
-    has val/, the last fifth of each is held out. Copies of held-out photographs are left out of training.
+    Each data set has train/ and val/ with crack/ and no_crack/, or images/ with masks/ or boxes/. If no set has val/,
+    the last fifth of each class is held out. Copies of held-out photographs are left out of training.
 
-    On a GPU too, with TensorFlow, or with KERAS_BACKEND=jax or torch; several share a batch with jax.
+    Training also runs on a GPU, with TensorFlow, or with KERAS_BACKEND=jax or torch; with jax, several GPUs share a
+    batch.
 
-    Exit codes: 0 done, 1 failed, 2 wrong use, 128 + n ended by signal n, after which --resume goes on.
+    Exit codes: 0 done, 1 failed, 2 wrong use, 128 + n ended by signal n, after which --resume continues.
     """
     if resume is not None:
         _refuse_beside("resume", "data_root", why="goes on with what the run began with")
@@ -124,9 +126,9 @@ def train(
         assert data_root is not None
         _pack(data_root, pack, recipe=recipe, most_mb=pack_mb, allow_leak=allow_leak)
         return 0
-    from crackedge.edge_runtime.errors import TrainingStopped
     from crackedge.edge_runtime.stop import stop_on_signals
     from crackedge.train import fit
+    from crackedge.train.errors import TrainingStopped
     from crackedge.train.recipe import load_recipe
 
     with StatusLine() as line, stop_on_signals() as stop:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,36 @@ def test_images_of_the_same_name(scanned: Any, tmp_path: Path) -> None:
         for file in ("x/a.jpg", "y/a.jpg", "x/a.png", "x/A.tif", "x/b.jpg"):
             sink.write(*scanned(file=file))
     assert names_in(tmp_path / "marked") == ["A-4.jpg", "a-2.jpg", "a-3.jpg", "a.jpg", "b.jpg"]
+
+
+@pytest.mark.parametrize("letter", ["x", "ü", "立", "😀"])
+def test_names_that_are_too_long_are_shortened(letter: str, scanned: Any, tmp_path: Path) -> None:
+    long = letter * (251 // len(letter.encode()))
+    files = [f"{folder}/{long}.jpg" for folder in "abc"]
+    for again in (1, 2):
+        with (
+            CropSink(tmp_path / "crops") as crops,
+            ImageSink(tmp_path / "marked") as images,
+            ImageSink(tmp_path / "resumed", earlier=files[:2]) as resumed,
+        ):
+            for file in files:
+                crops.write(*scanned(cracks=2, file=file))
+                images.write(*scanned(file=file))
+            resumed.write(*scanned(file=files[2]))
+        assert len(names_in(tmp_path / "crops")) == again * 6
+    marked = names_in(tmp_path / "marked")
+    assert f"{long}.jpg" in marked
+    assert len(marked) == 3
+    assert set(names_in(tmp_path / "resumed")) < set(marked)
+    endings = {"-1.jpg", "-2.jpg", *(f"-{crop}-{copy}.jpg" for crop in (1, 2) for copy in range(2, 7))}
+    assert {name.lstrip(letter) for name in names_in(tmp_path / "crops")} == endings
+    assert all(240 < len(os.fsencode(name)) <= 255 for name in (*marked, *names_in(tmp_path / "crops")))
+
+
+def test_names_that_are_no_utf_8(scanned: Any, tmp_path: Path) -> None:
+    with ImageSink(tmp_path / "marked") as sink:
+        sink.write(*scanned(file="x/bad\udcff.png"))
+    assert names_in(tmp_path / "marked") == [r"bad\udcff.jpg"], "as in the records"
 
 
 def test_an_image_folder_that_cannot_be_made(scanned: Any, tmp_path: Path) -> None:

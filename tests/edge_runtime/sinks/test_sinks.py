@@ -23,7 +23,7 @@ from hypothesis import strategies as st
 from crackedge.edge_runtime import Frame, FrameResult, OptionError, OutputError, Region, ScoreMap
 from crackedge.edge_runtime.sinks.marked_video import HYBRID, PRESETS, VideoSink, whole_length
 from crackedge.edge_runtime.sinks.pictures import ImageSink
-from crackedge.edge_runtime.sinks.sink import JsonlSink
+from crackedge.edge_runtime.sinks.sink import JsonlSink, as_text, json_line
 
 
 def no_cracks(image: Any) -> FrameResult:
@@ -231,6 +231,20 @@ def test_lines_are_there_at_once(tmp_path: Path) -> None:
             sink.note({"a": number, "name": "Riß"})
             assert len((tmp_path / "r.jsonl").read_text(encoding="utf-8").splitlines()) == number + 1
     assert json.loads((tmp_path / "r.jsonl").read_text(encoding="utf-8").splitlines()[0]) == {"a": 0, "name": "Riß"}
+
+
+@given(st.text(st.characters(), max_size=12))
+def test_names_that_are_no_utf_8_are_plain_text(name: str) -> None:
+    line = json_line({"type": "frame", "file": name})
+    read = json.loads(line.decode())["file"]
+    assert not any("\ud800" <= letter <= "\udfff" for letter in read)
+    assert read == as_text(name) == as_text(as_text(name))
+    assert json_line({"type": "frame", "file": read}) == line
+    assert read == name or any("\ud800" <= letter <= "\udfff" for letter in name)
+
+
+def test_a_byte_that_is_no_utf_8() -> None:
+    assert json_line({"file": os.fsdecode(b'bad\xff"\\.jpg')}) == rb'{"file":"bad\\udcff\"\\.jpg"}' + b"\n"
 
 
 def test_numbers_that_json_does_not_know_are_refused(tmp_path: Path) -> None:

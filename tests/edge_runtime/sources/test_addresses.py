@@ -91,6 +91,57 @@ def test_folders_and_globs(tmp_path: Path) -> None:
     assert [a.name for a in find_addresses(str(tmp_path / "*.m*"))] == ["x", "y"]
 
 
+def touch(folder: Path, *names: str) -> None:
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(b"")
+
+
+@pytest.mark.parametrize(
+    ("beside", "said"),
+    [
+        (["IMG_1.HEIC", "DJI_1.DNG", "day2/b.jpg"], "2 files of other kinds (.dng, .heic) and 1 subfolder with images"),
+        (["x.cr3"], "1 file of other kinds (.cr3)"),
+        (["day2/rgb/1/b.PNG", "day3/c.nef"], "2 subfolders with images"),
+        (["a.dng", "notes.txt", "a.srt", "a.json", ".x.heic", "._a.dng"], ""),
+        (["logs/x.txt", ".thumbnails/a.jpg", "day2/.thumbnails/a.jpg", "day2/._b.jpg"], ""),
+        (["out/results.jsonl", "out/marked/a.jpg", "runs/a-2/results.jsonl", "runs/a-2/marked/a.jpg"], ""),
+    ],
+)
+def test_photographs_that_are_not_read_are_told(beside: list[str], said: str, tmp_path: Path) -> None:
+    touch(tmp_path, "a.jpg", *beside)
+    for text in (str(tmp_path), str(tmp_path / "*")):
+        (address,) = find_addresses(text)
+        assert [Path(file).name for file in address.files] == ["a.jpg"]
+        assert address.unread.partition("; ")[0] == (f"{text}: not read: {said}" if said else "")
+        assert ("to JPEG" in address.unread) == ("kinds" in said)
+        assert ("'photos/**/*.jpg'" in address.unread) == ("subfolder" in said)
+
+
+def test_what_a_glob_reads_or_leaves_out_is_not_told(tmp_path: Path) -> None:
+    touch(tmp_path, "a.jpg", "b.heic", "day2/b.jpg", "day2/rgb/c.jpg")
+    (tmp_path / "day2" / "again").symlink_to(".")
+    for glob in ("*.jpg", "**/*.jpg", "day2/**"):
+        assert [address.unread for address in find_addresses(str(tmp_path / glob))] == [""]
+
+
+def test_nothing_but_what_is_not_read_is_an_error(tmp_path: Path) -> None:
+    touch(tmp_path, "b.heic", "day2/b.jpg")
+    with pytest.raises(SourceError, match=r"not read: 1 file of other kinds \(.heic\) and 1 subfolder .* JPEG; name "):
+        find_addresses(str(tmp_path))
+
+
+def test_a_glob_through_links_gives_each_file_once(tmp_path: Path) -> None:
+    touch(tmp_path, "a.jpg", "sub/b.jpg", "sub/c.mp4")
+    (tmp_path / "sub" / "0-up").symlink_to("..")
+    (tmp_path / "0.jpg").symlink_to("0.jpg")
+    (tmp_path / "again.jpg").symlink_to("sub/b.jpg")
+    photos, video = find_addresses(str(tmp_path / "**/*.*"))
+    names = [str(Path(file).relative_to(tmp_path)) for file in photos.files]
+    assert names == ["0.jpg", "a.jpg", "again.jpg"], "by the shortest path"
+    assert video.text == str(tmp_path / "sub" / "c.mp4")
+
+
 def test_a_file_with_wildcards_in_its_name_is_that_file(tmp_path: Path, photo: Callable[..., Path]) -> None:
     path = photo("crack[1].png")
     (address,) = find_addresses(str(path))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 import PIL.Image
@@ -12,6 +13,7 @@ import pytest
 
 from crackedge.edge_runtime import SourceError, open_source
 from crackedge.edge_runtime.sources.images import read_image
+from crackedge.edge_runtime.sources.source import SourceOptions
 
 RED = (255, 0, 0)
 
@@ -59,6 +61,73 @@ def test_16_bits_keep_their_whole_range(tmp_path: Path) -> None:
         image = read_image(tmp_path / name)
         assert image.shape == (4, 256, 3)
         assert (image[0, :, 0] == np.arange(256)).all(), name
+
+
+@pytest.mark.parametrize(("bits", "said"), [(8, True), (12, True), (13, False), (16, False)])
+@pytest.mark.parametrize("suffix", ["png", "tif"])
+def test_16_bits_of_which_only_12_are_used(bits: int, said: bool, suffix: str, tmp_path: Path) -> None:
+    ramp = np.linspace(0, 2**bits - 1, 256).round().astype(np.uint16)
+    PIL.Image.fromarray(np.tile(ramp, (4, 1))).save(tmp_path / f"grey.{suffix}")
+    assert cv2.imwrite(str(tmp_path / f"rgb.{suffix}"), np.tile(ramp[:, None], (4, 1, 3)))
+    for name in (f"grey.{suffix}", f"rgb.{suffix}"):
+        warnings: list[str] = []
+        read_image(tmp_path / name, on_warning=warnings.append)
+        assert [line.startswith(f"{tmp_path / name}: a 16-bit picture") for line in warnings] == [True] * said, name
+
+
+def test_8_bits_may_be_dark(tmp_path: Path) -> None:
+    PIL.Image.new("RGB", (8, 8), (3, 3, 3)).save(tmp_path / "night.png")
+    warnings: list[str] = []
+    read_image(tmp_path / "night.png", on_warning=warnings.append)
+    assert warnings == []
+
+
+@pytest.mark.parametrize(("types", "pages"), [((0, 0, 0), 3), ((2, 2), 2), ((0, 1, 1, 4), 1), ((0,), 1)])
+def test_pages_of_a_tiff(types: tuple[int, ...], pages: int, tmp_path: Path) -> None:
+    """Smaller copies and masks, as maps have them, are no pages."""
+    images = [PIL.Image.new("RGB", (12, 8), (200, 10 * number, 0)) for number in range(len(types))]
+    for image, kind in zip(images, types, strict=True):
+        image.encoderinfo = {"tiffinfo": {254: kind}}
+    images[0].save(tmp_path / "p.tif", save_all=True, append_images=images[1:], tiffinfo={254: types[0]})
+    warnings: list[str] = []
+    first = read_image(tmp_path / "p.tif", on_warning=warnings.append)
+    assert tuple(first[0, 0]) == (200, 0, 0)
+    if pages == 1:
+        assert warnings == []
+    else:
+        assert [line.split("; ")[0] for line in warnings] == [
+            f"{tmp_path / 'p.tif'}: has {pages} pages, the first is scanned"
+        ]
+
+
+def test_a_tiff_whose_further_pages_are_broken(tmp_path: Path) -> None:
+    pages = [PIL.Image.new("RGB", (12, 8), (200, 0, 0)) for _ in range(2)]
+    pages[0].save(tmp_path / "p.tif", save_all=True, append_images=pages[1:])
+    data = (tmp_path / "p.tif").read_bytes()
+    (tmp_path / "p.tif").write_bytes(data[: len(data) // 2 + 10])  # in the directory of the second
+    warnings: list[str] = []
+    assert read_image(tmp_path / "p.tif", on_warning=warnings.append).shape == (8, 12, 3)
+    assert warnings == []
+
+
+def test_pictures_in_pairs_have_no_pages(tmp_path: Path) -> None:
+    pair = [PIL.Image.new("RGB", (12, 8), (200, 0, 0)) for _ in range(2)]
+    pair[0].save(tmp_path / "p.jpg", "MPO", save_all=True, append_images=pair[1:])
+    warnings: list[str] = []
+    read_image(tmp_path / "p.jpg", on_warning=warnings.append)
+    assert warnings == []
+
+
+def test_remarks_are_made_once(tmp_path: Path) -> None:
+    pages = [PIL.Image.new("RGB", (12, 8)) for _ in range(2)]
+    for name in ("a.tif", "b.tif"):
+        pages[0].save(tmp_path / name, save_all=True, append_images=pages[1:])
+    (tmp_path / "c.heic").write_bytes(b"")
+    with open_source(tmp_path, SourceOptions(rotate=90)) as source:
+        for _ in range(2):
+            list(source)
+        remarks = source.remarks
+    assert [line.removeprefix(str(tmp_path)).partition(": ")[0] for line in remarks] == ["", "/a.tif", "/b.tif"]
 
 
 def test_transparent_parts_are_grey_and_hide_what_lies_under_them(tmp_path: Path) -> None:
