@@ -1,7 +1,8 @@
 """Result folders: where a run writes, and what it may replace.
 
 A folder is ours when its ``results.jsonl`` begins with a header, or when it holds nothing but parts: such folders that
-one run over several sources made. The results of an earlier run stay until those of the new one are complete.
+one run over several sources made. The results of an earlier run stay until those of the new one are complete; what an
+interrupted run left behind stays for good.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ MARKED_IMAGES = "marked"
 UNFINISHED = "unfinished"
 
 _REPLACED = ".replaced"
+_LONGEST_LINE = 1 << 20  # bytes, of a header or a summary
 _OURS = re.compile(r"results(-\d{6,})?\.jsonl|marked(-\d+|\.segment-\d+|\.joined(-\d+)?)?\.mp4|marked")
 _UNFINISHED = re.compile(rf"{UNFINISHED}(-\d+)?")
 
@@ -44,13 +46,16 @@ class ResultFolder:
     """The folder of a run. A context manager.
 
     A new or empty folder is written to directly. In one with earlier results, the new ones grow in ``unfinished/``
-    beside them and take their place at the end, if :meth:`keep` was called; other files in there are left alone. A run
-    that wrote no frame leaves nothing behind.
+    beside them and take their place at the end, if :meth:`keep` was called. Only complete results make way for them:
+    those of an interrupted run move to an ``unfinished`` folder of their own, and those that lie in one already are
+    left alone, as are other files. A run that wrote no frame leaves nothing behind.
 
     Args:
         folder: where the results are to be.
         reading: files that the run reads, which must not lie in there.
         resume: whether to write where the last run over the same sources wrote, finished or not.
+        onward: whether to write where finished results are to be, among what earlier runs left there; for outputs in
+            parts, which take it for their oldest.
 
     Attributes:
         path: where to write; after the end, where the results are.
@@ -59,7 +64,9 @@ class ResultFolder:
         OutputError: it is a file, holds something that is not ours, cannot be written to, or another run writes there.
     """
 
-    def __init__(self, folder: Path, *, reading: Iterable[Path] = (), resume: bool = False) -> None:
+    def __init__(
+        self, folder: Path, *, reading: Iterable[Path] = (), resume: bool = False, onward: bool = False
+    ) -> None:
         self._folder = folder
         with _as_output_error(folder):
             if folder.exists() and not folder.is_dir():
@@ -73,11 +80,10 @@ class ResultFolder:
             for file in reading:
                 if inside in file.resolve().parents:
                     raise OutputError(f"{folder}: the source {file} lies in it; give another folder for the results")
-            unfinished = sorted(filter(_is_unfinished, folder.iterdir()), key=_age) if self._had_results else []
-        self.path = next(_free(folder / UNFINISHED)) if self._had_results else folder
-        if resume and self._had_results:
-            self.path = unfinished[0] if unfinished else folder
-            self._had_results = self.path != folder
+            self.path = next(_free(folder / UNFINISHED)) if self._had_results else folder
+            if self._had_results and (resume or onward):
+                self.path = _newest(folder) if resume else folder
+                self._had_results = self.path != folder
         self._made: list[Path] = []
         self._keep = False
         self._lock: int | None = None
@@ -112,17 +118,18 @@ class ResultFolder:
         self._keep = True
 
     def _replace(self) -> None:
-        aside = self._folder / _REPLACED
-        shutil.rmtree(aside, ignore_errors=True)
+        replaced = self._folder / _REPLACED
+        shutil.rmtree(replaced, ignore_errors=True)
+        aside = replaced if _is_complete(self._folder) else next(_free(self._folder / UNFINISHED))
         aside.mkdir()
         for entry in _own_entries(self._folder):
-            if entry != self.path:
-                entry.rename(aside / entry.name)
+            entry.rename(aside / entry.name)
         for entry in list(self.path.iterdir()):
             entry.rename(self._folder / entry.name)
         self.path.rmdir()
         self.path = self._folder
-        shutil.rmtree(aside)
+        if aside == replaced:
+            shutil.rmtree(replaced)
 
 
 def is_result_folder(folder: Path) -> bool:
@@ -145,7 +152,7 @@ def has_frames(folder: Path) -> bool:
 
 
 def discard(folder: Path) -> None:
-    """Remove what a run wrote to a folder, and its parts; the folder stays.
+    """Remove what a run wrote to a folder, and its parts; the folder stays, and what interrupted runs left in it.
 
     Raises:
         OSError: something cannot be removed.
@@ -159,24 +166,63 @@ def discard(folder: Path) -> None:
 
 def _own_entries(folder: Path) -> list[Path]:
     mine = _header(folder) is not None
-    return [
-        entry
-        for entry in folder.iterdir()
-        if (mine and _OURS.fullmatch(entry.name)) or _is_part(entry) or _is_unfinished(entry)
-    ]
+    return [entry for entry in folder.iterdir() if (mine and _OURS.fullmatch(entry.name)) or _is_part(entry)]
 
 
 def _header(folder: Path) -> dict[str, Any] | None:
-    """The first line of a folder's results, if it is a header; empty where a full disk left nothing of it."""
+    """The first line of a folder's results, if it is a header; empty where a full disk left nothing of it.
+
+    Of results in parts that were cut off between two of them, that of a part.
+    """
+    parts = (file for file in folder.glob("results-*.jsonl") if _OURS.fullmatch(file.name))
+    headers = map(_header_in, itertools.chain([folder / RESULTS], parts))
+    return next((header for header in headers if header is not None), None)
+
+
+def _header_in(results: Path) -> dict[str, Any] | None:
     try:
-        with (folder / RESULTS).open("rb") as lines:
-            line = lines.readline(1 << 20)
-            if not line:
-                return {}
-            record = json.loads(line)
-    except (OSError, ValueError):
+        with results.open("rb") as lines:
+            line = lines.readline(_LONGEST_LINE)
+    except OSError:
         return None
-    return record if isinstance(record, dict) and record.get("type") == "header" and "schema" in record else None
+    if not line:
+        return {}
+    record = _record(line)
+    return record if record.get("type") == "header" and "schema" in record else None
+
+
+def _is_complete(folder: Path) -> bool:
+    """Whether the results in a folder, and those of all its parts, are of runs that came to their end."""
+    places = [folder, *filter(_is_part, folder.iterdir())]
+    return all(_came_to_end(place, header) for place in places if (header := _header(place)) is not None)
+
+
+def _came_to_end(folder: Path, header: dict[str, Any]) -> bool:
+    """Whether the last record says what :attr:`crackedge.edge_runtime.tally.Summary.complete` does."""
+    last = _last_record(folder / RESULTS)
+    told_to = bool(header.get("source", {}).get("live")) and last.get("reason") == "interrupted"
+    ended = last.get("type") == "summary" and (told_to or last.get("reason") in ("end", "max-frames"))
+    return ended and not last.get("lost_outputs")
+
+
+def _last_record(results: Path) -> dict[str, Any]:
+    """The last line of results; empty where there is none, or it is not whole."""
+    try:
+        with results.open("rb") as lines:
+            lines.seek(max(0, results.stat().st_size - _LONGEST_LINE))
+            end = lines.read()
+    except OSError:
+        return {}
+    return _record(end.removesuffix(b"\n").rpartition(b"\n")[2]) if end.endswith(b"\n") else {}
+
+
+def _record(line: bytes) -> dict[str, Any]:
+    """What a line of results says; empty where it is none."""
+    try:
+        record = json.loads(line)
+    except ValueError:
+        return {}
+    return record if isinstance(record, dict) else {}
 
 
 def _is_part(folder: Path) -> bool:
@@ -188,8 +234,15 @@ def _is_unfinished(folder: Path) -> bool:
     return bool(_UNFINISHED.fullmatch(folder.name)) and folder.is_dir() and is_result_folder(folder)
 
 
-def _age(folder: Path) -> float:
-    return -folder.stat().st_mtime
+def _newest(folder: Path) -> Path:
+    """Where the last run wrote: the folder itself, or one of those for unfinished results in it."""
+    return max((*filter(_is_unfinished, folder.iterdir()), folder), key=_written_s)
+
+
+def _written_s(folder: Path) -> float:
+    """When a record was last written to a folder of results or its parts; 0 where there is none."""
+    found = (folder / RESULTS, *(part / RESULTS for part in folder.iterdir() if _is_part(part)))
+    return max((results.stat().st_mtime for results in found if results.exists()), default=0.0)
 
 
 def _locked(folder: Path) -> int | None:

@@ -173,8 +173,10 @@ def run_sources(
     summaries: list[Summary] = []
     errors: list[CrackedgeError] = []
     files = [path for address in addresses for path in address.paths]
+    live = all(address.kind in ("camera", "stream") for address in addresses)
+    onward = live and outputs.rotation.keep_mb is not None  # over all restarts of a service together
     with (
-        folder.ResultFolder(place, reading=files, resume=resume) as target,
+        folder.ResultFolder(place, reading=files, resume=resume, onward=onward) as target,
         open_scanner() as scanner,
         _served(outputs, scanner) as served,
     ):

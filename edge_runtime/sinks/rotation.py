@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import heapq
+import itertools
 import re
 import threading
 from collections.abc import Callable, Iterable
@@ -12,6 +14,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Protocol, cast
 
 from crackedge.edge_runtime.errors import OptionError
+from crackedge.edge_runtime.folder import MARKED_VIDEO
 from crackedge.edge_runtime.frame import Frame
 from crackedge.edge_runtime.notices import Notices
 from crackedge.edge_runtime.records import Record
@@ -88,6 +91,22 @@ class KeptFiles:
                 self._finished[path] = length
                 self._make_room()
 
+    def add_earlier(self, files: Iterable[Path]) -> None:
+        """Files of one output that are there already, oldest first.
+
+        Those of several outputs go by when they were last written, so that none of them makes room for all.
+
+        Raises:
+            OSError: one cannot be found.
+        """
+        if self._most < float("inf"):
+            with self._lock:
+                new = {file: file.stat().st_size for file in files if file not in self._finished}
+                lengths = self._finished | new
+                self._finished = {file: lengths[file] for file in heapq.merge(self._finished, new, key=_written_s)}
+                self._finished_bytes += sum(new.values())
+                self._make_room()
+
     def grow(self, who: object, length: int) -> None:
         """What is being written by somebody is so long now."""
         if self._most < float("inf"):
@@ -152,9 +171,9 @@ class RotatingSink:
         with as_output_error(path):
             earlier = sorted((int(match[1]), file) for file in path.parent.iterdir() if (match := self._match(file)))
             self._number = earlier[-1][0] if earlier else 0
-            for _, file in earlier:
-                kept.add(file, file.stat().st_size)
-        self._set_aside([path])
+        parts = self._set_aside(_unnumbered(path))
+        with as_output_error(path):
+            kept.add_earlier([*(file for _, file in earlier), *parts])
         self._part = open_part(path)
 
     def __enter__(self) -> Self:
@@ -200,22 +219,44 @@ class RotatingSink:
         ):
             self._part.finish()
             self._part.__exit__(None, None, None)
-            self._set_aside(self._part.files)
+            finished = self._set_aside(self._part.files)
+            with as_output_error(self._path):
+                for file in finished:
+                    self._kept.add(file, file.stat().st_size)
             self._part = self._open_part(self._path)
             self._part.__enter__()
             if self._header is not None:
                 self._part.note(self._header)
             self._since_s = time_s
 
-    def _set_aside(self, files: Iterable[Path]) -> None:
+    def _set_aside(self, files: Iterable[Path]) -> list[Path]:
+        """Give files their numbers."""
         self._kept.grown(self)
+        parts = []
         with as_output_error(self._path):
             for file in files:
                 if file.exists():
                     self._number += 1
                     self._kept.forget(file)
-                    part = file.rename(self._path.with_name(f"{self._path.stem}-{self._number:06d}{self._path.suffix}"))
-                    self._kept.add(part, part.stat().st_size)
+                    part = self._path.with_name(f"{self._path.stem}-{self._number:06d}{self._path.suffix}")
+                    parts.append(file.rename(part))
+        return parts
 
     def _match(self, file: Path) -> re.Match[str] | None:
         return self._numbered.fullmatch(file.name)
+
+
+def _unnumbered(path: Path) -> list[Path]:
+    """What the last run wrote to a file at its end: the marked video has others behind it where frames changed size."""
+    if path.name != MARKED_VIDEO:
+        return [path]  # of other outputs, such names may be those of other sources
+    others = (path.with_name(f"{path.stem}-{number}{path.suffix}") for number in itertools.count(2))
+    return [path, *itertools.takewhile(Path.exists, others)]
+
+
+def _written_s(file: Path) -> float:
+    """When a file was last written; long ago where somebody removed it."""
+    try:
+        return file.stat().st_mtime
+    except OSError:
+        return 0.0

@@ -34,6 +34,7 @@ from crackedge.edge_runtime.records import frame_record
 from crackedge.edge_runtime.runner import run
 from crackedge.edge_runtime.runs import Outcome, OutputOptions, run_sources
 from crackedge.edge_runtime.scan.area import Area
+from crackedge.edge_runtime.sinks.rotation import RotationOptions
 from crackedge.edge_runtime.sources.source import SourceOptions
 from crackedge.edge_runtime.stop import StopFlag
 from crackedge.edge_runtime.tally import LostOutput, Progress, Summary
@@ -253,7 +254,7 @@ def test_a_new_run_replaces_the_old_one_only_when_it_succeeds(
 
     done = run_sources([str(photo("p.png"))], scanner, output=out)
     assert done.folder == out
-    assert sorted(path.name for path in out.iterdir()) == ["marked", "results.jsonl"]
+    assert sorted(path.name for path in out.iterdir()) == ["marked", "results.jsonl", "unfinished"]
     assert len(records_of(out)) == 3
 
 
@@ -300,6 +301,23 @@ def test_a_live_source_that_stalls(mjpeg_server: Any, scanner: Any, tmp_path: Pa
     assert outcome.exit_code() == 3
     assert progress[-1].age_s is not None
     assert "age" in str(progress[-1])
+
+
+def test_a_live_source_with_a_limit_goes_on_where_the_last_run_wrote(
+    mjpeg_server: Any, scanner: Any, tmp_path: Path
+) -> None:
+    """Or a service would keep as much again after each power cut."""
+    server = mjpeg_server(frames=6, then="stall")
+    for _ in range(2):
+        run_sources(
+            [server.url],
+            scanner,
+            output=tmp_path / "out",
+            reading=SourceOptions(read_s=0.4, give_up_s=0),
+            outputs=OutputOptions(rotation=RotationOptions(keep_mb=1)),
+        )
+    names = sorted(path.name for path in (tmp_path / "out").iterdir())
+    assert names == ["marked-000001.mp4", "marked.mp4", "results-000001.jsonl", "results.jsonl"]
 
 
 def test_a_live_source_that_is_not_there(scanner: Any, tmp_path: Path) -> None:
@@ -408,7 +426,8 @@ def test_exit_codes_in_order() -> None:
 
 
 PROGRAM = """
-    import sys
+    import signal, sys
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # ignored where the tests run under nohup
     from pathlib import Path
     from crackedge.edge_runtime import Scanner
     from crackedge.edge_runtime.runs import run_sources
@@ -482,3 +501,26 @@ def test_runs_leave_no_threads_and_no_open_files(clip: Path, scanner: Any, tmp_p
         run_sources([str(clip)], scanner, output=tmp_path / "out")
         run_sources([str(clip)], scanner, output=tmp_path / "out", max_frames=2)
     assert (threading.active_count(), open_files()) == before
+
+
+def test_names_that_differ_in_case_alone_have_folders_of_different_names(
+    photo: Any, scanner: Any, tmp_path: Path
+) -> None:
+    sources = [str(photo(name)) for name in ("lower/wall.png", "upper/Wall.png")]
+    outcome = run_sources(sources, scanner, output=tmp_path / "out")
+    assert [summary.part for summary in outcome.summaries] == ["wall", "Wall-2"]
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["Wall-2", "wall"]
+
+
+def test_several_sources_replace_earlier_results_only_if_none_fails(
+    write_video: Any, scanner: Any, tmp_path: Path
+) -> None:
+    sources, out = [write_video(f"{name}.mp4", frames=3) for name in "ab"], tmp_path / "out"
+    texts = [str(source) for source in sources]
+    run_sources(texts, scanner, output=out)
+    sources[1].write_bytes(b"no")
+    outcome = run_sources(texts, scanner, output=out)
+    assert (outcome.folder, outcome.exit_code()) == (out / "unfinished", 1)
+    for part in ("a", "b", "unfinished/a"):
+        assert len(records_of(out / part)) == 5
+    assert not (out / "unfinished" / "b").exists()

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -135,6 +137,44 @@ def test_parts_of_earlier_runs_make_room_too(scanned: Any, tmp_path: Path) -> No
     assert newest[-2]["index"] == 199
 
 
+def test_the_oldest_of_all_outputs_of_earlier_runs_go_first(scanned: Any, tmp_path: Path) -> None:
+    """Not all of one output first: each restart would take the records of what the video still shows."""
+    lines, rows = tmp_path / "results.jsonl", tmp_path / "cracks.csv"
+    for number in range(1, 5):
+        for path, written_s in ((lines, 100 * number), (rows, 100 * number + 50)):
+            part = path.with_name(f"{path.stem}-{number:06d}{path.suffix}")
+            part.write_bytes(bytes(3_000))
+            os.utime(part, (written_s, written_s))
+    notices = Notices()
+    files = kept(notices, keep_mb=0.02, part_mb=0.01)
+    with RotatingSink(lines, JsonlSink, files), RotatingSink(rows, CsvSink, files):
+        assert [one["files"] for one in notices.take() if isinstance(one, dict)] == [
+            ["results-000001.jsonl", "cracks-000001.csv"]
+        ]
+
+
+def test_a_clock_that_was_set_back_does_not_make_the_newest_part_the_oldest(scanned: Any, tmp_path: Path) -> None:
+    for number, written_s in enumerate((1000, 1100, 5, 10), 1):
+        part = tmp_path / f"results-{number:06d}.jsonl"
+        part.write_bytes(bytes(3_000))
+        os.utime(part, (written_s, written_s))
+    write_lines(tmp_path / "results.jsonl", range(1), scanned, kept(keep_mb=0.007, part_mb=0.0035))
+    assert {file.name for file in tmp_path.iterdir()} == {
+        "results-000003.jsonl", "results-000004.jsonl", "results.jsonl",
+    }  # fmt: skip
+
+
+def test_marked_videos_of_another_size_that_a_killed_run_left_are_parts_too(scanned: Any, tmp_path: Path) -> None:
+    for name in ("marked.mp4", "marked-2.mp4", "marked-000001.mp4"):
+        (tmp_path / name).write_text(name)
+    with RotatingSink(tmp_path / "marked.mp4", VideoSink, kept(keep_mb=1)) as sink:
+        frame, result = scanned(0)
+        sink.write(frame, result)
+        sink.write(replace(frame, image=frame.image[:128], index=1, time_s=0.1), result)
+    assert (tmp_path / "marked-000002.mp4").read_text() == "marked.mp4"
+    assert (tmp_path / "marked-000003.mp4").read_text() == "marked-2.mp4"
+
+
 @given(sizes=st.lists(st.integers(0, 3_000), max_size=40), keep=st.integers(1_000, 9_000))
 def test_what_is_kept_is_the_newest_that_fits(
     tmp_path_factory: pytest.TempPathFactory, sizes: list[int], keep: int
@@ -198,3 +238,26 @@ def test_one_file_for_several_sources_is_never_taken_for_an_old_one(scanned: Any
     assert sum(file.stat().st_size for file in tmp_path.iterdir()) <= 20_000
     frames = [one["index"] for part in parts_of(path) for one in records_in(part) if one["type"] == "frame"]
     assert frames == list(range(frames[0], 120))
+
+
+def test_a_file_that_is_written_again_counts_once(tmp_path: Path) -> None:
+    files, path = kept(keep_mb=0.001), tmp_path / "a"
+    path.write_bytes(bytes(600))
+    for _ in range(2):
+        files.add(path, 600)
+    assert path.exists()
+
+
+def test_a_finished_file_counts_once(scanned: Any, tmp_path: Path) -> None:
+    files = kept(keep_mb=0.02, part_mb=0.01)
+    paths = [tmp_path / name for name in ("a.jsonl", "b.jsonl")]
+    for path in paths:
+        write_lines(path, range(34), scanned, files)
+    assert [7_000 < path.stat().st_size < 10_000 for path in paths] == [True, True]
+
+
+def test_a_part_that_is_set_aside_counts_once(scanned: Any, tmp_path: Path) -> None:
+    path = tmp_path / "results.jsonl"
+    write_lines(path, range(90), scanned, kept(keep_mb=0.025, part_mb=0.01))
+    assert [part.name for part in parts_of(path)] == ["results-000001.jsonl", "results-000002.jsonl", "results.jsonl"]
+    assert 20_000 < sum(part.stat().st_size for part in parts_of(path)) < 25_000
