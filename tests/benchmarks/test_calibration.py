@@ -79,6 +79,22 @@ def test_an_item_of_no_weight_has_no_say() -> None:
     assert fit_affine(logits, labels, weights=weights) == pytest.approx(fit_affine(logits[:4], labels[:4]))
 
 
+def test_items_of_hardly_any_weight_are_hardly_any_data() -> None:
+    logits, labels = np.array([-3.0, -2, -1, 1, 2, 3]), np.array([False] * 3 + [True] * 3)
+    many, weights = np.tile(np.arange(6), 101), np.r_[np.ones(6), np.full(600, 1e-6)]
+    alone = fit_affine(logits, labels)
+    assert fit_affine(logits[many], labels[many], weights=weights) == pytest.approx(alone, rel=1e-2, abs=1e-2)
+
+
+def test_near_a_prior_the_fit_is_the_most_probable_one() -> None:
+    logits = np.array([-3.0, -1, 0.5, 0, 1, 2])
+    labels = np.array([False, False, False, True, True, True])
+    scale, bias = fit_affine(logits, labels, prior=(1.0, 0.0))
+    error = sigmoid(scale * logits + bias) - labels
+    assert error @ logits + (scale - 1) / 0.5**2 == pytest.approx(0, abs=1e-4)
+    assert error.sum() + bias / 1.5**2 == pytest.approx(0, abs=1e-4)
+
+
 def test_one_class_is_refused() -> None:
     with pytest.raises(DataError, match="with and without cracks"):
         fit_affine(np.zeros(3), np.ones(3, np.bool_))

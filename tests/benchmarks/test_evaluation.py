@@ -144,6 +144,14 @@ def test_collected_logits_can_be_judged_again_without_a_scan(model: Model, root:
     assert shifted["metrics"]["auc"] == plain["metrics"]["auc"]
 
 
+def test_windows_and_cells_have_calibrations_of_their_own(model: Model, root: Path) -> None:
+    (walls,) = collect_logits(model, find_sets(root / "walls"))
+    calibration = Calibration(scale=0.5, bias=1.0, cell_scale=0.25, cell_bias=-0.5)
+    windows, cells = evaluation.window_scores(walls, calibration), evaluation.cell_scores(walls, calibration)
+    assert windows == pytest.approx(sigmoid(0.5 * walls.window_logits + 1.0))
+    assert cells == pytest.approx(sigmoid(0.25 * walls.cell_logits - 0.5))
+
+
 @pytest.mark.parametrize("engine", ENGINES)
 def test_each_set_has_its_intervals_and_the_rates_of_every_operating_point(
     model: Model, root: Path, engine: str
@@ -239,6 +247,6 @@ def test_a_picture_without_a_window_that_counts_still_gives_its_cells(model: Mod
     assert collected.window_logits.size == 0
     assert collected.cell_labels.size == 48 + 0  # the second cell has 8 px of it: neither
     figures = judge(collected, Calibration(), OperatingPoint())
-    assert figures["n"] == 0
+    assert (figures["n"], figures["pictures"]) == (0, 0)
     assert figures["metrics"]["auc"] is None
     assert evaluation.window_scores(collected, Calibration()).shape == (0,)

@@ -1,8 +1,11 @@
 from __future__ import annotations
 
 import json
+import signal
+import subprocess
 from pathlib import Path
 
+import pytest
 from click.testing import CliRunner
 
 from crackedge.benchmarks.overload import broken, busy_processes, compare, format_result, main, measure
@@ -31,9 +34,18 @@ def test_a_budget_that_nothing_fits_is_seen_to_give_up(tiny_model: Path) -> None
     assert figures["mean_scanned"] < 1
 
 
-def test_busy_processes_end_with_their_block() -> None:
+def test_busy_processes_end_with_their_block(monkeypatch: pytest.MonkeyPatch) -> None:
+    begun: list[subprocess.Popen[bytes]] = []
+
+    def begin(command: list[str]) -> subprocess.Popen[bytes]:
+        begun.append(popen(command))
+        return begun[-1]
+
+    popen = subprocess.Popen
+    monkeypatch.setattr(subprocess, "Popen", begin)
     with busy_processes(2):
-        pass
+        assert [process.poll() for process in begun] == [None, None]
+    assert [process.returncode for process in begun] == [-signal.SIGKILL] * 2
 
 
 def test_a_model_that_is_missing_is_one_line(tmp_path: Path) -> None:

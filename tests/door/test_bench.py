@@ -78,12 +78,16 @@ def test_several_values_are_put_side_by_side(bench: Bench, tmp_path: Path) -> No
     assert "AUC, worst set" in done.stdout
 
 
-def test_advice_says_which_plans_keep_a_pace(bench: Bench, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("fps", "verdicts"),
+    [("20", ("keeps", "hardly", "unknown")), ("1e9", ("no",))],  # by how much else the machine has to do
+)
+def test_advice_says_which_plans_keep_a_pace(fps: str, verdicts: tuple[str, ...], bench: Bench, tmp_path: Path) -> None:
     file = tmp_path / "advice.json"
-    done = bench("--target-fps", "100", "--size", "224x224", "--engine", "tiles", "--restarts", "1", "--json", file)
+    done = bench("--target-fps", fps, "--size", "224x224", "--engine", "tiles", "--restarts", "1", "--json", file)
     assert done.returncode == 0, done.stderr
     (one,) = json.loads(file.read_text(encoding="utf-8"))["advice"]
-    assert one["verdict"] in ("keeps", "hardly", "unknown", "no")  # on a machine that others use
+    assert one["verdict"] in verdicts
     assert one["verdict"] in done.stdout
     assert "margin" in done.stdout
 

@@ -19,6 +19,7 @@ import numpy as np
 import pytest
 
 from crackedge.edge_runtime import OptionError, Scanner, SourceError
+from crackedge.edge_runtime.resumption import done_before
 from crackedge.edge_runtime.runs import OutputOptions, run_sources
 from crackedge.edge_runtime.scan.area import Area
 from crackedge.edge_runtime.sources.source import SourceOptions
@@ -364,27 +365,6 @@ def test_an_area_is_the_same_as_its_record(scanner: Any, tiny_model: Path, tmp_p
     assert_same(outcome.folder, tmp_path / "undisturbed")
 
 
-def test_a_threshold_that_somebody_set_is_kept(tiny_model: Path, tmp_path: Path) -> None:
-    class Set(Scanner):
-        calls = 0
-
-        def __call__(self, image: Any, **options: Any) -> Any:
-            self.calls += 1
-            if self.calls == 3:
-                self.set_threshold(0.9)
-            return super().__call__(image, **options)
-
-    run_sources([SCENE], lambda: Set(tiny_model, threads=1), output=tmp_path / "undisturbed", max_frames=12)
-    out = tmp_path / "out"
-    run_sources([SCENE], lambda: Set(tiny_model, threads=1), output=out, max_frames=8)
-    results = out / "results.jsonl"
-    results.write_text("".join(results.read_text().splitlines(keepends=True)[:-1]))
-    outcome = run_sources([SCENE], lambda: Scanner(tiny_model, threads=1), output=out, resume=True, max_frames=12)
-    assert [one["before_index"] for one in lines(out) if one["type"] == "setting"] == [2]
-    assert_same(outcome.folder, tmp_path / "undisturbed")
-    assert outcome.summaries[0].fps < 8 / outcome.summaries[0].seconds, "by what was scanned now"
-
-
 def test_wrong_use(scanner: Any, tmp_path: Path, mjpeg_server: Any) -> None:
     with pytest.raises(OptionError, match="give -o"):
         run_sources([SCENE], scanner, resume=True)
@@ -412,3 +392,65 @@ def test_the_source_is_gone(scanner: Any, tmp_path: Path, write_video: Any) -> N
     with pytest.raises(SourceError):
         run_sources([str(clip)], scanner, output=out, resume=True)
     assert (out / "results.jsonl").read_bytes() == before
+
+
+def test_the_threshold_that_somebody_set_last_is_kept(tiny_model: Path, tmp_path: Path) -> None:
+    class Set(Scanner):
+        calls = 0
+
+        def __call__(self, image: Any, **options: Any) -> Any:
+            self.calls += 1
+            if self.calls in (3, 5):
+                self.set_threshold({3: 0.99999, 5: 0.9}[self.calls])
+            return super().__call__(image, **options)
+
+    run_sources([SCENE], lambda: Set(tiny_model, threads=1), output=tmp_path / "undisturbed", max_frames=12)
+    out, resumed = tmp_path / "out", Scanner(tiny_model, threads=1)
+    run_sources([SCENE], lambda: Set(tiny_model, threads=1), output=out, max_frames=8)
+    results = out / "results.jsonl"
+    results.write_text("".join(results.read_text().splitlines(keepends=True)[:-1]))
+    outcome = run_sources([SCENE], lambda: resumed, output=out, resume=True, max_frames=12)
+    assert [one["before_index"] for one in lines(out) if one["type"] == "setting"] == [2, 4]
+    assert resumed.threshold == 0.9
+    assert_same(outcome.folder, tmp_path / "undisturbed")
+    assert outcome.summaries[0].fps < 8 / outcome.summaries[0].seconds, "by what was scanned now"
+
+
+def test_what_lost_an_output_is_not_done(tmp_path: Path) -> None:
+    header = {"type": "header", "source": {"kind": "video", "frames": 3}}
+    for lost, done in (([], True), ([{"name": "marked.mp4", "reason": "full"}], False)):
+        summary = {"type": "summary", "reason": "end", "frames": 3, "lost_outputs": lost}
+        (tmp_path / "results.jsonl").write_text("".join(json.dumps(one) + "\n" for one in (header, summary)))
+        assert done_before(tmp_path, None) == (summary if done else None)
+
+
+def test_the_last_marked_image_was_cut_off(photo: Any, scanner: Any, tmp_path: Path) -> None:
+    for number in range(6):
+        photo(f"set/{number}.png")
+    source, out = str(tmp_path / "set"), tmp_path / "out"
+    run_sources([source], scanner, output=tmp_path / "undisturbed")
+    stopped(source, scanner, out, after=4)
+    last = out / "marked" / "3.jpg"
+    last.write_bytes(last.read_bytes()[:500])
+    run_sources([source], scanner, output=out, resume=True)
+    for file in (tmp_path / "undisturbed" / "marked").iterdir():
+        assert (out / "marked" / file.name).read_bytes() == file.read_bytes()
+
+
+def test_gaps_are_kept_and_counted(scanner: Any, tmp_path: Path, write_video: Any, spoil: Any) -> None:
+    clip = write_video(frames=40, movflags="faststart")
+    spoil(clip, 10)
+    records_alone = OutputOptions(video=False)
+    run_sources([str(clip)], scanner, output=tmp_path / "undisturbed", outputs=records_alone)
+    assert [one["gaps"] for one in lines(tmp_path / "undisturbed") if one["type"] == "summary"] == [1]
+    stopped(str(clip), scanner, tmp_path / "out", after=25, outputs=records_alone)
+    run_sources([str(clip)], scanner, output=tmp_path / "out", outputs=records_alone, resume=True)
+    assert lines(tmp_path / "out") == lines(tmp_path / "undisturbed")
+
+
+def test_a_run_may_go_on_with_other_threads(tiny_model: Path, scanner: Any, tmp_path: Path) -> None:
+    options: Any = {"max_frames": 9, "outputs": OutputOptions(video=False)}
+    run_sources([SCENE], scanner, output=tmp_path / "undisturbed", **options)
+    stopped(SCENE, scanner, tmp_path / "out", after=5, outputs=options["outputs"])
+    run_sources([SCENE], lambda: Scanner(tiny_model, threads=2), output=tmp_path / "out", resume=True, **options)
+    assert lines(tmp_path / "out") == lines(tmp_path / "undisturbed")

@@ -48,12 +48,18 @@ def test_a_plain_crack_in_a_windows_corner_is_one(width: int, known: bool) -> No
 
 
 def test_cells_with_crack_pixels_are_cracked_and_those_beside_are_not_judged() -> None:
+    near, clear = (targets(View(np.zeros((448, 448, 3), np.uint8), _line(448, row))) for row in (99, 100))
+    assert (near[3, :, 2] == 1).all()
+    assert (near[3, :, 3] > 0).all()
+    assert (near[2, :, 3] == 0).all(), "it ends at row 95, 4 px away"
+    assert (clear[2, :, 3] > 0).all(), "5 px away"
+    assert (near[6, :, 2] == 0).all()
+    assert (near[6, :, 3] > 0).all()
+
+
+def test_a_cracked_cell_weighs_as_much_as_three_others() -> None:
     truth = targets(View(np.zeros((448, 448, 3), np.uint8), _line(448, 100)))
-    assert (truth[3, :, 2] == 1).all()
-    assert (truth[3, :, 3] > 0).all()
-    assert (truth[2, :, 3] == 0).sum() in (0, 14)  # 96 px is 4 px away: within the margin, not judged
-    assert (truth[6, :, 2] == 0).all()
-    assert (truth[6, :, 3] > 0).all()
+    assert truth[3, :, 3] == pytest.approx(3 * truth[6, :, 3])
 
 
 def test_weights_sum_to_one() -> None:
@@ -66,6 +72,11 @@ def test_nothing_known_weighs_nothing() -> None:
     truth = targets(_view(UNKNOWN, size=448))
     assert truth[..., 1].sum() == 0
     assert truth[..., 3].sum() == 0
+
+
+def test_a_weak_view_larger_than_a_tile_says_nothing_of_its_windows() -> None:
+    assert targets(_view(UNKNOWN, weak=True, size=448))[..., 1].sum() == 0
+    assert targets(_view(UNKNOWN, weak=True))[0, 0, :2].tolist() == [1, 1]
 
 
 def test_a_mosaic_says_of_each_tile_what_is_known_of_it() -> None:
@@ -116,6 +127,14 @@ def test_a_healed_photograph_shows_its_own_surface_where_the_crack_was() -> None
     assert 105 < healed[121:124].mean() < 155
     assert healed[121:124].std() > 5, "the surface's grain, not a smear"
     assert (healed[:90] == image[:90]).all()
+
+
+def test_what_is_dark_beside_a_crack_is_covered_too() -> None:
+    rng = np.random.default_rng(7)
+    image = rng.integers(110, 150, (256, 256, 3), dtype=np.uint8)
+    image[116:129] = 20
+    healed, _ = heal(image, _line(256, 120, thick=5), rng)
+    assert (healed[116:129].mean((1, 2)) > 105).all()
 
 
 def test_a_photograph_that_is_all_crack_is_left_alone() -> None:

@@ -5,6 +5,7 @@ import dataclasses
 import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -140,6 +141,12 @@ def test_floats_over_integers_may_differ_by_their_spread(proven: Callable[..., P
     proof = open_model(proven("logit-map-float", quantised=True)).card.golden
     spread = max(np.std(one["outputs"]) for one in proof["vectors"])
     assert proof["tolerance"] == pytest.approx({"max": spread, "mean": spread / 10}, abs=1e-3)
+
+
+@pytest.mark.parametrize(("dtype", "limits"), [("int8", (2, 0.5)), ("uint8", (2, 0.5)), ("int16", (64, 16))])
+def test_finer_steps_may_be_missed_by_more_of_them(dtype: str, limits: tuple[float, float]) -> None:
+    network: Any = SimpleNamespace(output_step=0.1, output_dtype=np.dtype(dtype))
+    assert golden._limits(network, True, 0.0) == limits
 
 
 @pytest.mark.parametrize("options", [{}, {"dtype": "int8"}, {"columns": 2, "logits": True}])

@@ -40,6 +40,13 @@ def view(wall: Image, x: int, y: int = 150) -> Image:
     return np.ascontiguousarray(wall[y : y + HEIGHT, x : x + WIDTH])
 
 
+def turned(image: Image) -> Image:
+    """By seven degrees about the middle."""
+    height, width = image.shape[:2]
+    matrix = cv2.getRotationMatrix2D((width / 2, height / 2), 7, 1)
+    return np.asarray(cv2.warpAffine(image, matrix, (width, height), borderMode=cv2.BORDER_REFLECT), np.uint8)
+
+
 def scan(scanner: Scanner, images: list[Image], *, fps: float = 25.0, start: int = 0) -> list[FrameResult]:
     return [scanner(image, time_s=number / fps) for number, image in enumerate(images, start)]
 
@@ -91,26 +98,27 @@ def test_a_pan_is_carried_and_loses_nothing(tiny_model: Path, wall: Image) -> No
 @pytest.mark.parametrize(
     ("reason", "change"),
     [
-        ("cut", lambda _: render_surface("brick", (HEIGHT, WIDTH), np.random.default_rng(1))),
+        ("cut", lambda image: render_surface("brick", image.shape[:2], np.random.default_rng(1))),
         ("blur", lambda image: cv2.blur(image, (1, 15))),
-        ("rotation", lambda image: cv2.rotate(image, cv2.ROTATE_180)),
+        ("rotation", turned),
         ("size", lambda image: np.ascontiguousarray(image[:-33, :-70])),
     ],
 )
 def test_reuse_is_off_where_the_picture_cannot_be_followed(
     tiny_model: Path, wall: Image, reason: str, change: Callable[[Image], Image]
 ) -> None:
-    image = view(wall, 200)
-    other = change(image)
+    other = change(wall)
     with Scanner(tiny_model) as plain, Scanner(tiny_model, reuse=True) as reusing:
-        before, result, after = scan(reusing, [image, other, other])
+        before, result = scan(reusing, [wall, other])
+        assert reusing._partial is not None
+        assert reusing._partial.coverage.rejected == reason
+        (after,) = scan(reusing, [other], start=2)
         full = plain(other)
     assert before.coverage is None
     assert result.coverage is None  # scanned as a whole, though it is no key
     assert result.regions == full.regions
     assert (result.score_map.cell_logits == full.score_map.cell_logits).all()
     assert coverage(after).network == 0  # from here on it is followed again
-    assert reason
 
 
 def test_something_new_in_a_still_picture_is_scanned(tiny_model: Path, wall: Image) -> None:
@@ -241,3 +249,49 @@ def test_what_cannot_be_scanned_in_parts_is_refused(tiny_model: Path) -> None:
         Scanner(tiny_model, refresh_s=1.0)
     with pytest.raises(OptionError, match="max_latency_ms 0"):
         Scanner(tiny_model, max_latency_ms=0.0)
+
+
+def test_a_slow_camera_is_refreshed_before_it_is_too_late(tiny_model: Path, wall: Image) -> None:
+    with Scanner(tiny_model, reuse=True, refresh_s=0.5) as reusing:
+        results = scan(reusing, [view(wall, 200)] * 4, fps=1 / 0.3)
+    assert [result.coverage for result in results] == [None] * 4
+
+
+def test_a_camera_that_is_slow_now_and_then_is_refreshed_before_it_is_too_late(tiny_model: Path, wall: Image) -> None:
+    image, times_s = view(wall, 200), list(itertools.accumulate([0.0, *[0.28, 0.06, 0.06, 0.06, 0.06] * 4]))
+    with Scanner(tiny_model, reuse=True, refresh_s=0.5) as reusing:
+        scanned_s = [time_s for time_s in times_s if reusing(image, time_s=time_s).coverage is None]
+    assert len(scanned_s) < len(times_s)
+    assert max(later - earlier for earlier, later in itertools.pairwise(scanned_s)) <= 0.5
+
+
+def test_what_is_carried_goes_by_a_threshold_that_is_set_meanwhile(tiny_model: Path, wall: Image) -> None:
+    images = [
+        np.ascontiguousarray(wall[60 + number : 572 + number, 7 * number : 800 + 7 * number]) for number in range(12)
+    ]
+    with Scanner(tiny_model, reuse=True) as reusing:
+        assert all(result.cracked for result in scan(reusing, images[:2]))
+        reusing.set_threshold(0.99999)
+        results = scan(reusing, images[2:], start=2)
+    assert all(coverage(result).carried > 0 for result in results[:3])
+    assert not any(result.cracked for result in results)
+
+
+def test_after_losing_too_much_frames_are_scanned_as_a_whole_for_a_while(tiny_model: Path, wall: Image) -> None:
+    with Scanner(tiny_model, reuse=True) as reusing:
+        scan(reusing, [view(wall, 200)])
+        assert reusing._partial is not None
+        reusing._partial._pause = 3
+        *paused, after = scan(reusing, [view(wall, 200)] * 3, start=1)
+    assert [result.coverage for result in paused] == [None, None]
+    assert coverage(after).network == 0
+
+
+def test_the_first_scan_of_a_size_is_no_measure_of_what_others_cost(tiny_model: Path, wall: Image) -> None:
+    with Scanner(tiny_model, max_latency_ms=1e4) as scanner:
+        rates = []
+        for image in (view(wall, 200), view(wall, 200), view(wall, 200)[:160], view(wall, 200)):
+            scanner(np.ascontiguousarray(image))
+            assert scanner._partial is not None
+            rates.append(len(scanner._partial._costs.rates_ms))
+    assert rates == [0, 1, 1, 2]

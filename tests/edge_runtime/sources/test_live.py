@@ -11,7 +11,7 @@ import threading
 import time
 import weakref
 from collections.abc import Callable
-from datetime import datetime, timezone
+from datetime import datetime, timedelta, timezone, tzinfo
 from typing import Any
 
 import numpy as np
@@ -139,6 +139,25 @@ def test_times() -> None:
         )
     assert [frame.index for frame in frames] == [0, 1, 2]
     assert (source.fps, source.width, source.height) == (30.0, 4, 4)
+
+
+@pytest.mark.parametrize("days", [-30, 30])
+def test_a_clock_that_is_set_does_not_change_the_age_of_a_frame(days: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A board without a clock of its own has its first frames before it learns the time."""
+
+    class Unset(datetime):
+        @classmethod
+        def now(cls, tz: tzinfo | None = None) -> datetime:  # type: ignore[override]
+            return datetime.now(tz) - timedelta(days=days)
+
+    monkeypatch.setattr("crackedge.edge_runtime.sources.reader.datetime", Unset)
+    with live(lambda: Reader(lambda number: picture(number) if number < 1 else None)) as source:
+        frame = next(iter(source))
+    age_s = frame.age_s()
+    assert frame.captured_at is not None
+    assert abs(datetime.now(timezone.utc) - frame.captured_at) > timedelta(days=29), "records have the clock's time"
+    assert age_s is not None
+    assert 0 <= age_s < 10
 
 
 @pytest.mark.parametrize(
@@ -288,6 +307,20 @@ def test_a_source_that_does_not_come_back() -> None:
     assert plug.opened > 1
 
 
+def test_a_source_that_comes_back_has_time_for_its_first_picture() -> None:
+    def slow(number: int) -> Picture:
+        time.sleep(0.01 if number else 0.3)
+        return picture(number)
+
+    plug = Plug(paced(until=3), ConnectionError("no"), Reader(slow))
+    with live(plug, read_s=0.6, give_up_s=30.0) as source:
+        take(source, until=lambda _: bool(source.gaps))
+        (gap,) = source.gaps
+    assert gap.seconds is not None
+    assert gap.seconds > 0.6, "longer than the time between two pictures may be"
+    assert plug.opened == 3
+
+
 def test_readers_that_block_one_after_the_other_do_not_pile_up(forever: threading.Event) -> None:
     most = 0
 
@@ -368,7 +401,7 @@ def test_a_stall_that_is_waited_out(how: str) -> None:
     assert plug.opened == 1
 
 
-@pytest.mark.parametrize("kind", ["camera", "scene"])
+@pytest.mark.parametrize("kind", ["camera", "stream", "scene"])
 def test_a_camera_that_repeats_itself(kind: str) -> None:
     """It is said, and nothing is withheld; scenes may stand still."""
 

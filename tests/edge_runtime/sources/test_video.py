@@ -537,3 +537,46 @@ def test_a_server_that_stalls_is_a_gap(transport_stream: bytes) -> None:
         (gap,) = source.gaps
     assert seen > 30
     assert gap.reason == "no data for 0.5 s"
+
+
+@pytest.mark.parametrize(("frames", "said"), [(47, True), (52, False)])
+def test_an_end_more_than_a_second_early_is_said(frames: int, said: bool, write_video: Any) -> None:
+    path = write_video(frames=60, movflags="faststart")
+    path.write_bytes(path.read_bytes()[: place_of(path, frames)[0]])
+    with open_source(path) as source:
+        assert len(list(source)) == frames
+    assert [gap.seconds for gap in source.gaps] == ([pytest.approx(6.0 - frames / 10)] if said else [])
+
+
+def test_a_gap_is_put_on_record_once_though_the_file_is_read_again(write_video: Any, spoil: Any) -> None:
+    path = write_video(frames=40)
+    spoil(path, 20)
+    with open_source(path) as source:
+        first, second = list(source), list(source)
+    assert len(first) == len(second)
+    assert [gap.reason for gap in source.gaps] == ["damaged data"]
+
+
+def test_damage_that_leaves_no_time_out_is_a_gap_where_it_is(write_video: Any, spoil: Any) -> None:
+    times_s = sorted([*(number / 10 for number in range(60)), 2.05])
+    path = write_video(times_s=times_s, key_every=1)
+    spoil(path, times_s.index(2.05))
+    with open_source(path) as source:
+        assert len(list(source)) == 60
+    (gap,) = source.gaps
+    assert (gap.reason, gap.seconds) == ("damaged data", None)
+    assert gap.time_s == pytest.approx(2.0)
+
+
+@pytest.mark.parametrize(("lost", "seconds"), [(1, None), (3, 0.3)])
+def test_damage_before_the_first_picture_is_a_gap_from_zero_on(
+    lost: int, seconds: float | None, write_video: Any, spoil: Any
+) -> None:
+    path = write_video(frames=40, key_every=1)
+    for number in range(lost):
+        spoil(path, number)
+    with open_source(path) as source:
+        assert len(list(source)) == 40 - lost
+    (gap,) = source.gaps
+    assert (gap.reason, gap.time_s) == ("damaged data", 0.0)
+    assert gap.seconds == (None if seconds is None else pytest.approx(seconds))
