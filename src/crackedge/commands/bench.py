@@ -59,7 +59,7 @@ def _size(text: str) -> tuple[int, int]:
     show_default=True,
     metavar="VALUE,...",
     callback=_values(str),
-    help="dense, tiles, auto, as for run.",
+    help="Engine: dense, tiles or auto, as for `crackedge run`.",
 )
 @click.option(
     "--stride",
@@ -71,10 +71,13 @@ def _size(text: str) -> tuple[int, int]:
     "--threads",
     metavar="VALUE,...",
     callback=_values(_whole),
-    help="Of the interpreter [default: processors, up to 4].",
+    help="Interpreter threads [default: processors, up to 4].",
 )
 @click.option(
-    "--size", metavar="VALUE,...", callback=_values(_size), help="Of the frames [default: 1920x1080, or the source's]."
+    "--size",
+    metavar="VALUE,...",
+    callback=_values(_size),
+    help="Frame size to measure at [default: 1920x1080, or the source's].",
 )
 @click.option(
     "--source",
@@ -86,7 +89,7 @@ def _size(text: str) -> tuple[int, int]:
     "scenarios",
     multiple=True,
     type=click.Choice(["tile", "frame", "stream", "file", "cold", "null"]),
-    help="What to time; may be given again [default: all; frame, where plans are compared].",
+    help="What to time; may be repeated [default: all; only frame if several plans are compared].",
 )
 @click.option(
     "--duration",
@@ -94,20 +97,23 @@ def _size(text: str) -> tuple[int, int]:
     callback=_duration,
     default="4s",
     show_default=True,
-    help="Of measuring, for each scenario.",
+    help="How long to measure each scenario, all processes together.",
 )
-@click.option("--restarts", type=click.IntRange(1), default=3, show_default=True, help="Processes that measure.")
-@click.option("--fps", type=float, default=30.0, show_default=True, help="Pace of the camera in `stream`.")
+@click.option("--restarts", type=click.IntRange(1), default=3, show_default=True, help="How many processes measure.")
+@click.option("--fps", type=float, default=30.0, show_default=True, help="Frame rate of the camera in `stream`.")
 @click.option(
-    "--sustain", metavar="TIME", callback=_duration, help="Scan for so long, 10m say, and show how the pace holds."
+    "--sustain", metavar="TIME", callback=_duration, help="Scan for so long, such as 10m, and show how the pace holds."
 )
 @click.option("--data", type=click.Path(path_type=Path), help="Measure accuracy on these labelled sets as well.")
-@click.option("--target-fps", type=click.FloatRange(0, min_open=True), help="Say which plans keep this pace.")
+@click.option("--target-fps", type=click.FloatRange(0, min_open=True), help="Report which plans keep this pace.")
 @click.option(
     "--board", metavar="NAME", help="With --target-fps: estimate for another board, by name or from a JSON file."
 )
 @click.option(
-    "--compare", metavar="FILE", type=click.Path(path_type=Path), help="Compare with an earlier --json; 5 when slower."
+    "--compare",
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    help="Compare with the --json file of an earlier measurement; exit code 5 if slower.",
 )
 @click.option(
     "--fail-over",
@@ -116,16 +122,18 @@ def _size(text: str) -> tuple[int, int]:
     show_default=True,
     help="With --compare: how much slower is too slow.",
 )
-@click.option("--force", is_flag=True, help="With --compare: whatever the machine, model or plan.")
-@json_option("Write figures and raw samples here.")
-@output_file_option("--html", "html_file", "Write a page with tables and plots here.")
+@click.option("--force", is_flag=True, help="With --compare: compare even if machine, model, plan or input differ.")
+@json_option("Write figures and raw samples to this file.")
+@output_file_option("--html", "html_file", "Write a page with tables and plots to this file.")
 @cardless_options
 def bench(models: tuple[str, ...], json_file: Path | None, html_file: Path | None, **options: Any) -> None:
-    """How fast a model is on this machine, with which certainty, and beside it how right.
+    """Measure how fast a model is on this machine.
 
-    tile: one call of the network. frame: a frame in memory to its cracks. stream: a camera's frame to its written
-    result. file: a video as fast as it goes. cold: start of a process to its first result. null: the harness itself.
-    Several models, or several values with commas between them, are compared.
+    The times have confidence intervals. The model's accuracy is reported beside them.
+
+    tile: one call of the network. frame: from a frame in memory to its cracks. stream: from a camera's frame to its
+    written result. file: a video, as fast as possible. cold: from the start of a process to its first result. null:
+    the harness itself. Several models, or several values with commas between them, are compared.
 
     \b
     crackedge bench
@@ -135,7 +143,7 @@ def bench(models: tuple[str, ...], json_file: Path | None, html_file: Path | Non
     crackedge bench --target-fps 10 --board raspberry-pi-5
     crackedge bench --compare before.json --fail-over 10%
 
-    Exit code 5 when --compare finds it slower, certainly by more than --fail-over.
+    Exit code 5 if --compare finds that it is slower by more than --fail-over, with certainty.
     """
     from crackedge.benchmarks.comparison import parse_share, read_bench
     from crackedge.benchmarks.footage import FootageStore

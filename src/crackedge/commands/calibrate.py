@@ -17,17 +17,17 @@ from crackedge.commands.terminal import StatusLine
 @click.argument("data", type=click.Path(path_type=Path))
 @click.option("--output", "-o", required=True, type=click.Path(path_type=Path), help="The .tflite file to write.")
 @click.option("--overwrite", is_flag=True, help="Replace the output if it exists.")
-@click.option("--threads", type=click.IntRange(1), help="Threads of the interpreter [default: processors, up to 4].")
+@click.option("--threads", type=click.IntRange(1), help="Interpreter threads [default: processors, up to 4].")
 @value_clear_option
 @cardless_options
 def calibrate(
     model: str, data: Path, output: Path, overwrite: bool, value_clear: tuple[int, ...], **options: Any
 ) -> None:
-    """Fit a model's probabilities and thresholds to your own site, from a few labelled photographs.
+    """Fit a model to your own site, from a few labelled photographs.
 
-    The network stays as it is. Ten tiles with cracks and ten without help already; from 40 of each on, half of them
-    is kept back for the figures. DATA is one set (crack/ and no_crack/; images/ and masks/; images/ and boxes/) or a
-    folder of sets.
+    This fits its probabilities and thresholds; the network does not change. Ten tiles with cracks and ten without
+    already help. From 40 of each on, half of them are held back to measure the figures. DATA is one set (crack/ and
+    no_crack/; images/ and masks/; images/ and boxes/) or a folder of sets.
 
     \b
     crackedge calibrate nano site/ -o nano-site.tflite

@@ -27,18 +27,19 @@ if TYPE_CHECKING:
 @click.command()
 @click.argument("data", type=click.Path(path_type=Path))
 @model_option
-@engine_options(both="dense, and how tiles compares")
+@engine_options(both="dense, compared with tiles")
 @cardless_options
 @click.option(
-    "--split", default="val", show_default=True, help="Split of each set: train, val, test, or another folder."
+    "--split", default="val", show_default=True, help="Split to use of each set: train, val, test, or another folder."
 )
 @value_clear_option
-@click.option("--operating-point", help="Named thresholds of the model's card [default: the card's default].")
-@json_option("Write figures and scores here.")
+@click.option("--operating-point", help="Which thresholds of the model's card to use [default: the card's default].")
+@json_option("Write figures and scores to this file.")
 def evaluate(data: Path, split: str, value_clear: tuple[int, ...], json_file: Path | None, **options: Any) -> None:
-    """Figures of a model on labelled photographs, each set for itself.
+    """Measure how accurate a model is on labelled photographs.
 
-    DATA is one set (crack/ and no_crack/; images/ and masks/; images/ and boxes/) or a folder of sets.
+    DATA is one set (crack/ and no_crack/; images/ and masks/; images/ and boxes/) or a folder of sets. Each set has its
+    own figures.
 
     \b
     crackedge evaluate photos/ --json figures.json

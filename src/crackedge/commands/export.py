@@ -17,33 +17,44 @@ from crackedge.commands.workstation import require_workstation
 @click.argument("source", metavar="RUN_OR_FILE", type=click.Path(path_type=Path))
 @click.option("--output", "-o", required=True, type=click.Path(path_type=Path), help="The .tflite file to write.")
 @click.option(
-    "--data-root", required=True, type=click.Path(path_type=Path), help="Data sets whose val/ gives proof and figures."
+    "--data-root",
+    required=True,
+    type=click.Path(path_type=Path),
+    help="Folder of data sets; the files are proven and measured on their val/.",
 )
 @click.option(
     "--variants",
     default="int8",
     show_default=True,
-    help="Some of int8, float32, float16, dynamic, int16x8, with commas between, or all. Several are written as "
-    "NAME-VARIANT.tflite, with a table of what each costs here and is worth.",
+    help="One or more of int8, float32, float16, dynamic and int16x8, with commas between them, or all. Several are "
+    "written as NAME-VARIANT.tflite, with a table that compares their cost on this machine and their quality.",
 )
-@click.option("--pick", is_flag=True, help="Of several variants, keep only the fastest that was proven, as the output.")
-@click.option("--calibrate-from", metavar="VIDEO", help="Footage that int8 is fitted to, in place of the photographs.")
+@click.option("--pick", is_flag=True, help="With several variants: keep only the fastest proven one, as the output.")
+@click.option("--calibrate-from", metavar="VIDEO", help="Footage to quantise int8 with, instead of the photographs.")
 @click.option(
     "--head",
     type=click.Choice(["logit-map", "probability"]),
-    help="probability: the conventional N x 224 x 224 x 3 to N x 1, for other runtimes [default: the source's].",
+    help="What the network ends in. probability: the conventional N x 224 x 224 x 3 to N x 1, for other runtimes "
+    "[default: the source's].",
 )
 @click.option("--name", help="Name of the model [default: the recipe's].")
-@click.option("--input-range", help="Of a foreign file that does not say it: 0..1, -1..1, 0..255 or caffe.")
 @click.option(
-    "--crack-index", type=click.IntRange(0, 1), default=1, help="Of a foreign file: which class is the crack."
+    "--input-range",
+    help="For a Keras file not made by crackedge that does not state it: the range of pixels in training, 0..1, -1..1, "
+    "0..255 or caffe.",
+)
+@click.option(
+    "--crack-index",
+    type=click.IntRange(0, 1),
+    default=1,
+    help="For a Keras file not made by crackedge: which output, 0 or 1, is the crack class [default: 1].",
 )
 @click.option("--overwrite", is_flag=True, help="Replace the output if it exists.")
 def export(source: Path, output: Path, data_root: Path, variants: str, **options: Any) -> int:
-    """Make a network into proven .tflite files with their cards inside.
+    """Turn a network into proven .tflite files with a card inside.
 
-    RUN_OR_FILE is the folder of a training run, or a .keras or .h5 file of any crack classifier. Nothing is written
-    that does not decide as the network does: exit code 5.
+    RUN_OR_FILE is the folder of a training run, or a .keras or .h5 file of any crack classifier. A file that does not
+    decide as the network does is not written: exit code 5.
 
     \b
     crackedge export runs/mine --data-root photos/ -o mine.tflite

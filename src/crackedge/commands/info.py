@@ -12,13 +12,14 @@ from crackedge.commands.terminal import StatusLine, write_json
 
 @click.command()
 @click.argument("model", default="nano")
-@click.option("--no-time", is_flag=True, help="Do not measure which operations take the time; that takes seconds.")
-@click.option("--threads", type=click.IntRange(1), help="Threads of the interpreter [default: processors, up to 4].")
-@json_option("Write everything, and the samples, here.")
+@click.option("--no-time", is_flag=True, help="Do not measure how long each operation takes; measuring takes seconds.")
+@click.option("--threads", type=click.IntRange(1), help="Interpreter threads [default: processors, up to 4].")
+@json_option("Write everything, with the samples, to this file.")
 def info(model: str, no_time: bool, threads: int | None, json_file: Path | None) -> None:
-    """What is inside a model file: card, graph, where the time goes here, what is not accelerated.
+    """Show what is in a model file, and where its time goes.
 
-    MODEL is the name of a shipped model, or any .tflite file of one image and one result, with or without a card.
+    This shows its card and graph, the time of its operations on this device, and what is not accelerated. MODEL is the
+    name of a shipped model, or any .tflite file with one image as input and one output, with or without a card.
 
     \b
     crackedge info

@@ -24,12 +24,12 @@ def model_option(command: Callable[..., Any]) -> Callable[..., Any]:
 
 def engine_options(*, both: str = "") -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """``--engine`` and ``--threads``; with what ``--engine both`` does where a command has it."""
-    one = "dense: whole frames in one pass; tiles: one window after another; auto: by the model's card"
+    one = "dense: whole frames in one pass; tiles: one window after another; auto: as the model's card says"
 
     def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
         for option in (
             click.option(
-                "--threads", type=click.IntRange(1), help="Threads of the interpreter [default: processors, up to 4]."
+                "--threads", type=click.IntRange(1), help="Interpreter threads [default: processors, up to 4]."
             ),
             click.option(
                 "--engine",
@@ -48,8 +48,15 @@ def engine_options(*, both: str = "") -> Callable[[Callable[..., Any]], Callable
 def cardless_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """What a model without a card does not say itself."""
     for option in (
-        click.option("--crack-index", type=click.IntRange(0, 1), help="Classifier without a card: which class is it."),
-        click.option("--input-range", help="Classifier without a card, float input: 0..1, -1..1 or 0..255."),
+        click.option(
+            "--crack-index",
+            type=click.IntRange(0, 1),
+            help="For a classifier without a card: which output, 0 or 1, is the crack class.",
+        ),
+        click.option(
+            "--input-range",
+            help="For a classifier without a card, with float input: the range of its pixels, 0..1, -1..1 or 0..255.",
+        ),
     ):
         command = option(command)
     return command
@@ -61,8 +68,8 @@ def value_clear_option(command: Callable[..., Any]) -> Callable[..., Any]:
         "--value-clear",
         type=click.IntRange(0, 254),
         multiple=True,
-        help="In masks, a value that says crack-free; other values but 255 then say nothing. May be repeated.  "
-        "[default: all but 255]",
+        help="A value in masks that means crack-free; all others except 255 then mean unknown. May be repeated "
+        "[default: all but 255].",
     )(command)
 
 

@@ -28,26 +28,26 @@ _PRESETS = ("ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "s
 @model_option
 @engine_options()
 @scan_options
-@click.option("--max-frames", type=click.IntRange(1), help="Stop after so many frames of each source.")
-@click.option("--resume", is_flag=True, help="Go on where an interrupted run into the same -o stopped.")
+@click.option("--max-frames", type=click.IntRange(1), help="Stop after this many frames of each source.")
+@click.option("--resume", is_flag=True, help="Continue where an interrupted run into the same -o stopped.")
 @sink_options
 @click.option("--scores", is_flag=True, help="Write the scores of all windows to results.jsonl too.")
 @click.option("--no-video", is_flag=True, help="Write no marked video or images.")
-@click.option("--no-window", is_flag=True, help="Show no window, even where there could be one.")
+@click.option("--no-window", is_flag=True, help="Show no window, even where one could be shown.")
 @click.option(
     "--preset",
     type=click.Choice(_PRESETS),
     default="ultrafast",
     show_default=True,
-    help="x264 preset of the marked video: from fast to small.",
+    help="x264 preset of the marked video, from the fastest to the smallest file.",
 )
-@click.option("--fail-on-crack", is_flag=True, help="Exit with 10 when cracks were found.")
+@click.option("--fail-on-crack", is_flag=True, help="Exit with code 10 if cracks were found.")
 @cardless_options
 def run(sources: tuple[str, ...], camera: tuple[int, ...], output: Path | None, **options: Any) -> int:
-    """Mark the cracks of videos, photographs, cameras, streams.
+    """Mark the cracks in videos, photographs, cameras and streams.
 
     SOURCE is a video, an image, a folder or glob of them, a camera's number, an rtsp://, http:// or udp:// address,
-    csi://0, picamera://0, gst:PIPELINE, - for a video on stdin, or scene: for a synthetic flight. Results:
+    csi://0, picamera://0, gst:PIPELINE, - for a video on stdin, or scene: for a synthetic flight. The results are
     results.jsonl and marked.mp4 (or marked/ for photographs).
 
     \b

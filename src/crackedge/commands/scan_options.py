@@ -29,34 +29,45 @@ delegate_option = click.option(
 
 _OPTIONS = (
     click.option("--stride", type=int, help="Pixels between windows, a multiple of 32 [default: dense 32, tiles 128]."),
-    click.option("--threshold", type=float, help="Probability from which a window is cracked, in place of the card's."),
-    click.option("--operating-point", help="Named thresholds of the card: balanced, high-recall, high-precision."),
+    click.option("--threshold", type=float, help="Probability from which a window is cracked, instead of the card's."),
+    click.option("--operating-point", help="Thresholds of the card to use: balanced, high-recall or high-precision."),
     click.option(
         "--scale",
         "scales",
         type=float,
         multiple=True,
-        help="Enlarge frames so many times before the scan: 1.5 for fine cracks. May be repeated: scores are fused.",
+        help="Enlarge frames by this factor before the scan: 1.5 for fine cracks. May be repeated: scores are fused.",
     ),
     click.option(
         "--gsd-mm",
         type=float,
-        help="Millimetres to a pixel of the footage, in place of --scale; for a model whose card states its own, as "
-        "nano's and base's do not.",
+        help="Millimetres that one pixel of the footage covers, instead of --scale. The model's card must state its "
+        "own, which nano's and base's do not.",
     ),
     click.option(
-        "--reuse", is_flag=True, help="Carry scores along with a moving camera; scan what is new, changed or due."
+        "--reuse", is_flag=True, help="Carry scores along with a moving camera; scan only what is new, changed or due."
     ),
-    click.option("--target-fps", type=float, help="Frames a second to keep: what does not fit is scanned in bands."),
-    click.option("--max-latency-ms", type=float, help="The same, from a frame's capture to its result."),
-    click.option("--refresh-s", type=float, help="With these three: no cell stays unseen for longer [default: 2]."),
-    click.option("--interpreters", type=click.IntRange(1), help="How many work side by side, for --engine tiles."),
-    click.option("--batch", type=click.IntRange(1), help="Tiles that one takes at once, for --engine tiles."),
+    click.option("--target-fps", type=float, help="Frames a second to keep; what does not fit is scanned in bands."),
+    click.option(
+        "--max-latency-ms",
+        type=float,
+        help="Milliseconds from a frame's capture to its result; what does not fit is scanned in bands.",
+    ),
+    click.option(
+        "--refresh-s",
+        type=float,
+        help="With --reuse, --target-fps or --max-latency-ms: seconds that a cell may stay unseen [default: 2].",
+    ),
+    click.option("--interpreters", type=click.IntRange(1), help="Interpreters side by side, for --engine tiles."),
+    click.option(
+        "--batch", type=click.IntRange(1), help="Tiles that one interpreter takes at once, for --engine tiles."
+    ),
     click.option(
         "--tune/--no-tune",
         default=True,
         show_default=True,
-        help="Use the fastest way on this device; the first run finds it within some 2 seconds. Results never change.",
+        help="Use the fastest settings for this device; the first run finds them in 2 seconds or so. Results never "
+        "change.",
     ),
     delegate_option,
 )

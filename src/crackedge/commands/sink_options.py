@@ -17,22 +17,22 @@ def sink_options(command: Callable[..., Any]) -> Callable[..., Any]:
         click.option(
             "--serve-token",
             envvar="CRACKEDGE_TOKEN",
-            help="What visitors of the live view must bring, as ?token=... [default: CRACKEDGE_TOKEN, or nothing].",
+            help="Token that visitors of the live view must give, as ?token=... [default: CRACKEDGE_TOKEN, or none].",
         ),
         click.option(
             "--serve",
             metavar="[HOST:]PORT",
-            help="Serve a live view to a browser; on this machine only, unless a host and a token are given.",
+            help="Serve a live view to a browser; only on this machine, unless a host and a token are given.",
         ),
         click.option("--keep-mb", type=float, help="Megabytes that outputs may take together; the oldest are deleted."),
-        click.option("--part-s", type=float, help="Seconds after which files go on in a new part."),
-        click.option("--part-mb", type=float, help="Megabytes from which a file goes on in a new part."),
+        click.option("--part-s", type=float, help="Seconds after which files continue in a new part."),
+        click.option("--part-mb", type=float, help="Megabytes after which a file continues in a new part."),
         click.option(
             "--sink",
             "sinks",
             multiple=True,
             metavar="URI",
-            help="A further output: jsonl:PATH, jsonl:- (stdout), csv:PATH, video:PATH, images:FOLDER, crops:FOLDER, "
+            help="Another output: jsonl:PATH, jsonl:- (stdout), csv:PATH, video:PATH, images:FOLDER, crops:FOLDER, "
             "window:, udp://HOST:PORT, tcp://HOST:PORT, mqtt://HOST/TOPIC, exec:COMMAND. May be repeated.",
         ),
     ):

@@ -38,37 +38,52 @@ def _every(text: str) -> tuple[int, float]:
 
 
 _OPTIONS = (
-    click.option("--camera", type=click.IntRange(0), multiple=True, help="A camera, by its number: as that SOURCE."),
-    click.option("--size", type=_size, metavar="WxH", help="Width and height in pixels to ask of a camera."),
-    click.option("--fps", type=float, help="Rate to ask of a camera; rate of a series of images or of --raw frames."),
     click.option(
-        "--raw", metavar="WxH[:FORMAT]", help="Bare frames in a pipe or file: bgr24, rgb24, gray, yuv420p or nv12."
+        "--camera", type=click.IntRange(0), multiple=True, help="Number of a camera; SOURCE may be that number too."
     ),
-    click.option("--rotate", type=click.Choice(["90", "180", "270"]), help="Turn frames clockwise by these degrees."),
-    click.option("--flip", type=click.Choice(["h", "v", "hv"]), help="Mirror frames: left-right, top-bottom, both."),
-    click.option("--start", type=_position, metavar="TIME", default="0", help="Begin a video at seconds or [H:]MM:SS."),
-    click.option("--end", type=_position, metavar="TIME", help="End a video before that."),
+    click.option("--size", type=_size, metavar="WxH", help="Width and height in pixels to request from a camera."),
+    click.option(
+        "--fps", type=float, help="Frame rate to request from a camera, or of a series of images or --raw frames."
+    ),
+    click.option(
+        "--raw",
+        metavar="WxH[:FORMAT]",
+        help="Read a pipe or file as bare frames of this size; FORMAT is bgr24, rgb24, gray, yuv420p or nv12.",
+    ),
+    click.option("--rotate", type=click.Choice(["90", "180", "270"]), help="Turn frames clockwise, in degrees."),
+    click.option("--flip", type=click.Choice(["h", "v", "hv"]), help="Mirror frames: left-right, top-bottom or both."),
+    click.option(
+        "--start",
+        type=_position,
+        metavar="TIME",
+        default="0",
+        help="Begin a video at this position, in seconds or as [H:]MM:SS.",
+    ),
+    click.option(
+        "--end", type=_position, metavar="TIME", help="End a video before this position, in seconds or as [H:]MM:SS."
+    ),
     click.option(
         "--every",
         type=_every,
         metavar="N|SECONDSs",
         default="1",
-        help="Scan one frame in N, or in 0.5s and the like.",
+        help="Scan one frame in N, or one in this many seconds, such as 0.5s.",
     ),
-    click.option("--loop", is_flag=True, help="Begin a file again at its end, for ever."),
+    click.option("--loop", is_flag=True, help="Start a file again whenever it ends, for ever."),
     click.option(
         "--realtime/--no-realtime",
         default=None,
-        help="Files: the newest frame, at their own pace, as if live. Pipes, --no-realtime: every frame.",
+        help="--realtime plays files at their own pace, newest frame first, as if live. --no-realtime reads every "
+        "frame of a pipe.",
     ),
     click.option(
         "--roi",
         type=click.Path(path_type=Path),
-        help='Only where to look: a JSON file with polygons, {"region": [[[x, y], ...]], "ignore": [...]}.',
+        help='JSON file with polygons that say where to look: {"region": [[[x, y], ...]], "ignore": [...]}.',
     ),
     click.option("--open-s", type=float, help="Seconds that a camera or stream may take to open [default: 10]."),
-    click.option("--read-s", type=float, help="Seconds without a frame after which it is opened again [default: 5]."),
-    click.option("--give-up-s", type=float, help="Seconds without a frame after which it is given up [default: 60]."),
+    click.option("--read-s", type=float, help="Seconds without a frame before a source is opened again [default: 5]."),
+    click.option("--give-up-s", type=float, help="Seconds without a frame before a source is given up [default: 60]."),
 )
 
 

@@ -78,7 +78,7 @@ def train(
     output: Path | None,
     **overrides: Any,
 ) -> int:
-    """Train a crack model on labelled photographs. This needs the workstation's packages: pip install 'crackedge[train]'.
+    """Train a crack model on labelled photographs. Run it on a workstation, after pip install 'crackedge[train]'.
 
     \b
     crackedge train --data-root photos/ --weights imagenet -o runs/mine

@@ -9,14 +9,27 @@ from crackedge.commands.scan_options import delegate_option
 
 @click.command()
 @click.argument("model", default="nano")
-@click.option("--engine", type=click.Choice(["auto", "tiles", "dense"]), default="auto", show_default=True)
-@click.option("--seconds", type=click.FloatRange(0, min_open=True), default=10.0, show_default=True, help="To measure.")
+@click.option(
+    "--engine",
+    type=click.Choice(["auto", "tiles", "dense"]),
+    default="auto",
+    show_default=True,
+    help="Engine to tune; auto: as the model's card says.",
+)
+@click.option(
+    "--seconds",
+    type=click.FloatRange(0, min_open=True),
+    default=10.0,
+    show_default=True,
+    help="How long to measure, in seconds.",
+)
 @delegate_option
 def tune(model: str, engine: str, seconds: float, delegate: str | None) -> None:
-    """Find the fastest way to run a model on this device, and keep it for `crackedge run`.
+    """Find the fastest settings for a model on this device.
 
-    Threads, interpreters side by side and tiles at once are tuned, never what results depend on. The choice stands in
-    the user's cache folder, by model, device and interpreter.
+    `crackedge run` uses them. Only the numbers of threads, of interpreters side by side and of tiles at once are tuned,
+    never anything that results depend on. The choice is kept in the user's cache folder, by model, device and
+    interpreter.
 
     \b
     crackedge tune

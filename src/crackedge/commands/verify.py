@@ -13,20 +13,21 @@ from crackedge.commands.terminal import StatusLine, write_json
 @click.command()
 @click.argument("model", default="nano")
 @click.option(
-    "--data", type=click.Path(path_type=Path), help="Measure accuracy and AUC on these sets too, beside the card's."
+    "--data", type=click.Path(path_type=Path), help="Also measure accuracy and AUC on these sets, beside the card's."
 )
-@click.option("--threads", type=click.IntRange(1), help="Threads to prove besides 1 [default: processors, up to 4].")
-@json_option("Write what was found here.")
+@click.option("--threads", type=click.IntRange(1), help="Threads to prove besides one [default: processors, up to 4].")
+@json_option("Write the result to this file.")
 def verify(model: str, data: Path | None, threads: int | None, json_file: Path | None) -> None:
-    """Prove on this device that a model computes what it was exported to compute.
+    """Prove that this device computes what was exported.
 
-    The file against its sha256; its golden vectors on one thread and on all; a whole frame, a cut of it, and its tiles.
+    This checks the file's sha256, its golden vectors on one thread and on all, and a whole frame, a cut of it, and its
+    tiles.
 
     \b
     crackedge verify
     crackedge verify mine.tflite --data photos/ --json proof.json
 
-    Exit code 5 when a proof fails.
+    Exit code 5 if a proof fails.
     """
     from crackedge.benchmarks.data_sets import find_sets
     from crackedge.benchmarks.verification import format_verification
