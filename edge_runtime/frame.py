@@ -25,7 +25,8 @@ class Frame:
         image: (H, W, 3) uint8 RGB, as displayed.
         index: number of the frame in its source, from 0, whether or not those before it are given; of live sources,
             among those that were not dropped.
-        time_s: position in the source in seconds (video: its time stamp; live: since the first frame; images: 0).
+        time_s: position in the source in seconds (video: its time stamp; live: since the first frame; images without a
+            rate: 0).
         captured_at: UTC moment of capture, for live sources.
         dropped_before: frames that a live source passed over since the frame before this one.
         file: path as given, for single images.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -116,7 +117,7 @@ class Scanner:
         interpreters: for tiles: how many work side by side; 1.
         batch: for tiles: how many of them an interpreter takes at once; 8.
         tune: whether to use what is fastest on this device, as kept in the user's cache or else measured now, for
-            about a second; not where threads, interpreters or batch are given.
+            about two seconds; not where threads, interpreters or batch are given.
         delegate: an external TFLite delegate, ``LIBRARY[,key=value...]``; an opened model has its own.
         reuse: carry cells over from frame to frame and scan only what is new, changed or due; for dense, at one scale.
         max_latency_ms: milliseconds that a frame may take from its capture to its result: what does not fit is scanned
@@ -230,10 +231,12 @@ class Scanner:
             waited_ms: how long it has waited since its capture, which counts for ``max_latency_ms``.
 
         Raises:
-            OptionError: the image is of another kind, or the scanner is closed.
+            OptionError: the image is of another kind, a time is not finite, or the scanner is closed.
         """
         if self._engine is None:
             raise OptionError("this scanner is closed; use it inside its `with` block")
+        if not math.isfinite(time_s or 0.0) or not math.isfinite(waited_ms):
+            raise OptionError(f"time_s {time_s}, waited_ms {waited_ms}: expected finite numbers")
         started = time.perf_counter()
         self._aim(self._threshold)
         height, width = check_image(image).shape[:2]

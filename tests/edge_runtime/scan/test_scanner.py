@@ -193,6 +193,15 @@ def test_options_that_cannot_be_used(
         Scanner(**{"model": tiny_model, **options})
 
 
+@pytest.mark.parametrize("times", [{"time_s": float("nan")}, {"waited_ms": float("inf")}])
+def test_times_that_are_no_numbers_are_refused(tiny_model: Path, times: dict[str, float]) -> None:
+    with (
+        Scanner(tiny_model, max_latency_ms=50.0) as scanner,
+        pytest.raises(OptionError, match="expected finite numbers"),
+    ):
+        scanner(wall(300, 300), **times)
+
+
 @pytest.mark.parametrize("engine", ["tiles", "dense"])
 def test_a_stream_may_change_its_size_at_any_frame(tiny_model: Path, engine: str) -> None:
     rng = np.random.default_rng(3)
