@@ -20,8 +20,8 @@ import numpy as np
 
 from crackedge.edge_runtime.errors import OptionError, SourceError
 from crackedge.edge_runtime.frame import Image
+from crackedge.edge_runtime.output_file import as_output_error
 from crackedge.edge_runtime.scenes.scene import parse_scene
-from crackedge.edge_runtime.sinks.sink import as_output_error
 
 if TYPE_CHECKING:
     from typing import Self

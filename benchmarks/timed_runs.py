@@ -13,12 +13,13 @@ from pathlib import Path
 from crackedge.benchmarks.feeds import ArrivalSink, CameraFeed, LoopedClip, TimedVideoSink
 from crackedge.benchmarks.sampling import Raw, Samples, captured, stages_of
 from crackedge.edge_runtime.errors import OptionError, OutputError
-from crackedge.edge_runtime.folder import MARKED_VIDEO, RESULTS
 from crackedge.edge_runtime.frame import Image
+from crackedge.edge_runtime.result_folder import MARKED_VIDEO, RESULTS
 from crackedge.edge_runtime.runner import run
 from crackedge.edge_runtime.scan.scanner import Scanner
 from crackedge.edge_runtime.sinks.background import BackgroundSink
-from crackedge.edge_runtime.sinks.sink import JsonlSink, Sink
+from crackedge.edge_runtime.sinks.jsonl import JsonlSink
+from crackedge.edge_runtime.sinks.sink import Sink
 from crackedge.edge_runtime.sources.source import Source
 
 _WARMUP_S = 0.3  # of a stream

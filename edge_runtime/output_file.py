@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -29,6 +30,25 @@ def require_free(path: Path, *, option: str = "-o", overwrite: bool | None = Fal
 
 
 @contextlib.contextmanager
+def as_output_error(path: Path, *further: type[Exception]) -> Iterator[None]:
+    """Turn errors of the system, and further ones that name theirs, into one with the path, the reason, what to do."""
+    kinds: tuple[type[Exception], ...] = (OSError, *further)
+    try:
+        yield
+    except kinds as error:
+        if isinstance(error, OutputError):
+            raise
+        number, text = getattr(error, "errno", None), getattr(error, "strerror", None)
+        reason = text or str(error) or type(error).__name__
+        hint = {
+            errno.ENOSPC: "free some space",
+            errno.EACCES: "give a folder that you may write to",
+            errno.EROFS: "give a folder that can be written to",
+        }.get(number or 0, "check the disk and the folder")
+        raise OutputError(f"{path}: cannot be written ({reason}); {hint}") from error
+
+
+@contextlib.contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """A file beside ``path`` to write to; it takes its place on disk when the block ends well, and vanishes otherwise.
 
@@ -37,12 +57,11 @@ def replacing(path: Path) -> Iterator[Path]:
     """
     part = path.with_name(f".{path.stem}.part{path.suffix}")  # the suffix tells Keras and NumPy what to write
     try:
-        yield part
-        with part.open("rb") as written:
-            os.fsync(written.fileno())
-        part.replace(path)
-    except OSError as error:
-        raise OutputError(f"{path}: cannot be written ({error.strerror or error})") from error
+        with as_output_error(path):
+            yield part
+            with part.open("rb") as written:
+                os.fsync(written.fileno())
+            part.replace(path)
     finally:
         with contextlib.suppress(OSError):
             part.unlink(missing_ok=True)

@@ -199,3 +199,8 @@ def _versions() -> dict[str, str]:
         "platform": f"{platform.system()} {platform.machine()}",
         **{package: version for package, version in packages.items() if version is not None},
     }
+
+
+def as_text(name: str) -> str:
+    """A file's name as it stands in records: what is no UTF-8 in it becomes a backslash and a number, in plain text."""
+    return name.encode(errors="backslashreplace").decode()

@@ -10,12 +10,12 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from crackedge.edge_runtime import folder
+from crackedge.edge_runtime import result_folder
 from crackedge.edge_runtime.errors import CrackedgeError, OptionError
 from crackedge.edge_runtime.output_file import replacing
-from crackedge.edge_runtime.records import Record, utc_text
+from crackedge.edge_runtime.records import Record, as_text, utc_text
 from crackedge.edge_runtime.sinks import segments
-from crackedge.edge_runtime.sinks.sink import as_text, json_line
+from crackedge.edge_runtime.sinks.jsonl import json_line
 from crackedge.edge_runtime.sources.addresses import find_addresses
 from crackedge.edge_runtime.sources.source import SourceOptions
 from crackedge.edge_runtime.tally import Earlier
@@ -28,10 +28,10 @@ _SELECTING = ("fps", "start_s", "end_s", "every", "every_s")  # options, of a se
 
 def done_before(where: Path, max_frames: int | None) -> Record | None:
     """The summary of the results in a folder, where they are complete: to the source's end, or so many frames."""
-    for last in deque(_lines(where / folder.RESULTS), maxlen=1):
+    for last in deque(_lines(where / result_folder.RESULTS), maxlen=1):
         if last["type"] == "summary" and not last["lost_outputs"]:
             enough = last["reason"] == "max-frames" and max_frames is not None and last["frames"] >= max_frames
-            ended = last["reason"] == "end" and not _has_others(next(_lines(where / folder.RESULTS)))
+            ended = last["reason"] == "end" and not _has_others(next(_lines(where / result_folder.RESULTS)))
             return last if ended or enough else None
     return None
 
@@ -51,17 +51,17 @@ def take_up(where: Path, header: Record, *, marked: bool, at: datetime) -> Earli
         OptionError: the results are of another run, or of files that are not there any more or at other places.
         OutputError: they cannot be written.
     """
-    results = where / folder.RESULTS
+    results = where / result_folder.RESULTS
     records = list(_lines(results))
     if not records:
         return Earlier()
     check_same(where, header)
     frames = sum(1 for record in records if record["type"] == "frame")
     if marked and header["source"]["kind"] == "images" and header["source"]["fps"] is None:
-        frames = _cut_images(where / folder.MARKED_IMAGES, frames)
+        frames = _cut_images(where / result_folder.MARKED_IMAGES, frames)
     elif marked:
-        frames = _cut_video(where / folder.MARKED_VIDEO, frames)
-    elif (where / folder.MARKED_VIDEO).exists() or (where / folder.MARKED_IMAGES).exists():
+        frames = _cut_video(where / result_folder.MARKED_VIDEO, frames)
+    elif (where / result_folder.MARKED_VIDEO).exists() or (where / result_folder.MARKED_IMAGES).exists():
         raise OptionError(f"{where}: the interrupted run marked what it saw; go on without --no-video")
     kept = list(_first(records[1:], frames))
     resumed_at = [*records[0].get("resumed_at", []), utc_text(at)]
@@ -113,7 +113,7 @@ def check_same(where: Path, header: Record) -> None:
     Raises:
         OptionError: they are not.
     """
-    records = _lines(where / folder.RESULTS)
+    records = _lines(where / result_folder.RESULTS)
     earlier, now = (json.loads(json_line(record)) for record in (next(records), header))
     for name in _MUST_AGREE:
         before, after = _comparable(earlier.get(name)), _comparable(now[name])

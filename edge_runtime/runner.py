@@ -12,9 +12,9 @@ from crackedge.edge_runtime.errors import CrackedgeError, LiveSourceError, Optio
 from crackedge.edge_runtime.frame import Frame
 from crackedge.edge_runtime.notices import Notices
 from crackedge.edge_runtime.outputs import Outputs
-from crackedge.edge_runtime.records import header_record, summary_record, utc_now
+from crackedge.edge_runtime.records import as_text, header_record, summary_record, utc_now
 from crackedge.edge_runtime.scan.scanner import Scanner
-from crackedge.edge_runtime.sinks.sink import Sink, as_text
+from crackedge.edge_runtime.sinks.sink import Sink
 from crackedge.edge_runtime.sources.read_ahead import read_ahead
 from crackedge.edge_runtime.sources.source import Skipped, Source, SourceOptions
 from crackedge.edge_runtime.stop import StopFlag

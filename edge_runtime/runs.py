@@ -11,7 +11,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from crackedge.edge_runtime import folder
+from crackedge.edge_runtime import result_folder
 from crackedge.edge_runtime.errors import (
     CrackedgeError,
     LiveSourceError,
@@ -169,14 +169,14 @@ def run_sources(
     kept = KeptFiles(outputs.rotation, notices)
     addresses = [address for text in texts for address in find_addresses(text)]
     _look_through(addresses, reading, on_warning, endless=max_frames is None)
-    place = output or folder.default_folder(_run_name(texts, addresses), now=datetime.now().astimezone())
+    place = output or result_folder.default_folder(_run_name(texts, addresses), now=datetime.now().astimezone())
     summaries: list[Summary] = []
     errors: list[CrackedgeError] = []
     files = [path for address in addresses for path in address.paths]
     live = all(address.kind in ("camera", "stream") for address in addresses)
     onward = live and outputs.rotation.keep_mb is not None  # over all restarts of a service together
     with (
-        folder.ResultFolder(place, reading=files, resume=resume, onward=onward) as target,
+        result_folder.ResultFolder(place, reading=files, resume=resume, onward=onward) as target,
         open_scanner() as scanner,
         _served(outputs, scanner) as served,
     ):
@@ -226,7 +226,7 @@ def run_sources(
                 if resume and summary.complete:
                     from crackedge.edge_runtime.sinks import segments
 
-                    segments.finish(where / folder.MARKED_VIDEO)
+                    segments.finish(where / result_folder.MARKED_VIDEO)
                 return summary
 
         for address, part in zip(addresses, _parts(addresses), strict=True):
@@ -314,9 +314,9 @@ def _subfolder(where: Path, *, wanted: bool) -> Iterator[None]:
     try:
         yield
     finally:
-        if not folder.has_frames(where):
+        if not result_folder.has_frames(where):
             with contextlib.suppress(OSError):
-                folder.discard(where)
+                result_folder.discard(where)
                 where.rmdir()
 
 
@@ -327,7 +327,7 @@ def _done_before(where: Path, max_frames: int | None) -> Record | None:
 
     done = resumption.done_before(where, max_frames)
     if done is not None:
-        segments.finish(where / folder.MARKED_VIDEO)  # where the process was killed at the very end
+        segments.finish(where / result_folder.MARKED_VIDEO)  # where the process was killed at the very end
     return done
 
 
@@ -367,13 +367,13 @@ def _header(source: Source, scanner: Scanner, part: str | None, reading: SourceO
 def _sinks(
     context: SinkContext, where: Path, outputs: OutputOptions, further: Sequence[SinkAddress], earlier: Earlier
 ) -> list[Sink]:
-    sinks = [results_sink(where / folder.RESULTS, context, resumed=earlier.resumed)]
+    sinks = [results_sink(where / result_folder.RESULTS, context, resumed=earlier.resumed)]
     if outputs.video and context.source.kind == "images" and context.source.fps is None:
         from crackedge.edge_runtime.sinks.pictures import ImageSink
 
-        sinks.append(in_background(ImageSink(where / folder.MARKED_IMAGES, earlier=earlier.files), context))
+        sinks.append(in_background(ImageSink(where / result_folder.MARKED_IMAGES, earlier=earlier.files), context))
     elif outputs.video:
-        sinks.append(video_sink(where / folder.MARKED_VIDEO, context))
+        sinks.append(video_sink(where / result_folder.MARKED_VIDEO, context))
     if outputs.window and context.source.live:
         from crackedge.edge_runtime.sinks.window import has_window
 

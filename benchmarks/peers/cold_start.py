@@ -18,9 +18,9 @@ import numpy as np
 from crackedge.benchmarks.peers.target import describe_target, target
 from crackedge.benchmarks.peers.turns import Turn, describe_turns
 from crackedge.edge_runtime.errors import OptionError, ProofError
-from crackedge.edge_runtime.folder import RESULTS
 from crackedge.edge_runtime.frame import Image
 from crackedge.edge_runtime.models.model import Model
+from crackedge.edge_runtime.result_folder import RESULTS
 
 MOST_MS = 600.0
 

@@ -26,9 +26,9 @@ from crackedge.benchmarks.peers.process import PeerProcess
 from crackedge.benchmarks.peers.target import Target, describe_target, ratio, target
 from crackedge.benchmarks.peers.turns import Turn, Turns, Way, describe_turns, take_turns
 from crackedge.edge_runtime.errors import MissingExtraError, OptionError, ProofError, SourceError
-from crackedge.edge_runtime.folder import RESULTS
 from crackedge.edge_runtime.frame import Frame
 from crackedge.edge_runtime.models.model import Model
+from crackedge.edge_runtime.result_folder import RESULTS
 from crackedge.edge_runtime.scan.scanner import Scanner
 from crackedge.edge_runtime.scenes.scene import parse_scene
 from crackedge.edge_runtime.sinks.marked_video import VideoSink

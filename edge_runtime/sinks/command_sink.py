@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from crackedge.edge_runtime.errors import OutputError
 from crackedge.edge_runtime.notices import Notices
 from crackedge.edge_runtime.records import Record
-from crackedge.edge_runtime.sinks.sink import json_line
+from crackedge.edge_runtime.sinks.jsonl import json_line
 from crackedge.edge_runtime.stop import LOOK_S, StopFlag
 
 if TYPE_CHECKING:

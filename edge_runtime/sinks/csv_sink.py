@@ -9,8 +9,9 @@ from types import TracebackType
 from typing import TYPE_CHECKING
 
 from crackedge.edge_runtime.errors import OutputError
+from crackedge.edge_runtime.output_file import as_output_error
 from crackedge.edge_runtime.records import Record
-from crackedge.edge_runtime.sinks.sink import LineFile, as_output_error
+from crackedge.edge_runtime.sinks.jsonl import LineFile
 
 if TYPE_CHECKING:
     from typing import Self

@@ -20,11 +20,11 @@ from av.video.frame import PictureType, VideoFrame
 
 from crackedge.edge_runtime.errors import OptionError, OutputError
 from crackedge.edge_runtime.frame import Frame, Image
+from crackedge.edge_runtime.output_file import as_output_error
 from crackedge.edge_runtime.records import Record
 from crackedge.edge_runtime.scan.coverage import worth_marking
 from crackedge.edge_runtime.scan.scanner import FrameResult
 from crackedge.edge_runtime.sinks.marking import marked
-from crackedge.edge_runtime.sinks.sink import as_output_error
 
 if TYPE_CHECKING:
     from typing import Self

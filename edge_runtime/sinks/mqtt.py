@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from crackedge.edge_runtime.errors import MissingExtraError
 from crackedge.edge_runtime.records import Record
+from crackedge.edge_runtime.sinks.jsonl import json_line
 from crackedge.edge_runtime.sinks.network_sinks import CONNECT_S, SEND_S
-from crackedge.edge_runtime.sinks.sink import json_line
 
 if TYPE_CHECKING:
     import paho.mqtt.client as paho

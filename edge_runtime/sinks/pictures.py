@@ -13,11 +13,11 @@ import cv2
 from crackedge.edge_runtime.errors import OutputError
 from crackedge.edge_runtime.frame import Frame, Image
 from crackedge.edge_runtime.lattice import CELL
-from crackedge.edge_runtime.records import Record
+from crackedge.edge_runtime.output_file import as_output_error
+from crackedge.edge_runtime.records import Record, as_text
 from crackedge.edge_runtime.scan.regions import Region
 from crackedge.edge_runtime.scan.scanner import FrameResult
 from crackedge.edge_runtime.sinks.marking import marked
-from crackedge.edge_runtime.sinks.sink import as_output_error, as_text
 
 if TYPE_CHECKING:
     from typing import Self

@@ -14,12 +14,13 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Protocol, cast
 
 from crackedge.edge_runtime.errors import OptionError
-from crackedge.edge_runtime.folder import MARKED_VIDEO
 from crackedge.edge_runtime.frame import Frame
 from crackedge.edge_runtime.notices import Notices
+from crackedge.edge_runtime.output_file import as_output_error
 from crackedge.edge_runtime.records import Record
+from crackedge.edge_runtime.result_folder import MARKED_VIDEO
 from crackedge.edge_runtime.scan.scanner import FrameResult
-from crackedge.edge_runtime.sinks.sink import RecordSink, Sink, as_output_error
+from crackedge.edge_runtime.sinks.sink import RecordSink, Sink
 
 if TYPE_CHECKING:
     from typing import Self

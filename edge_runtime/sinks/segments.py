@@ -12,9 +12,8 @@ from typing import TYPE_CHECKING
 import av
 import av.error
 
-from crackedge.edge_runtime.output_file import replacing
+from crackedge.edge_runtime.output_file import as_output_error, replacing
 from crackedge.edge_runtime.sinks.marked_video import MP4_OPTIONS, numbered, whole_length
-from crackedge.edge_runtime.sinks.sink import as_output_error
 from crackedge.edge_runtime.sources.decoding import video_stream
 
 if TYPE_CHECKING:

@@ -12,9 +12,10 @@ from pathlib import Path
 from crackedge.edge_runtime.errors import OptionError, OutputError
 from crackedge.edge_runtime.notices import Notices
 from crackedge.edge_runtime.sinks.background import BackgroundSink
+from crackedge.edge_runtime.sinks.jsonl import STDOUT, JsonlSink
 from crackedge.edge_runtime.sinks.network_sinks import Link, NetworkSink, TcpLink, UdpLink
 from crackedge.edge_runtime.sinks.rotation import KeptFiles, PartSink, RotatingSink
-from crackedge.edge_runtime.sinks.sink import STDOUT, JsonlSink, Recorded, RecordSink, Sink
+from crackedge.edge_runtime.sinks.sink import Recorded, RecordSink, Sink
 from crackedge.edge_runtime.sources.source import Source
 from crackedge.edge_runtime.stop import StopFlag
 
@@ -112,7 +113,7 @@ def open_sink(address: SinkAddress, context: SinkContext) -> Sink:
 
 
 def results_sink(path: Path, context: SinkContext, *, append: bool = False, resumed: bool = False) -> Sink:
-    """JSON lines, in parts where that is wanted; see :class:`.sink.JsonlSink`."""
+    """JSON lines, in parts where that is wanted; see :class:`.jsonl.JsonlSink`."""
     return _records(_in_parts(path, lambda file: JsonlSink(file, append=append, resumed=resumed), context), context)
 
 

@@ -15,7 +15,7 @@ import pytest
 
 from crackedge.edge_runtime import Frame, OutputError
 from crackedge.edge_runtime.sinks.background import BackgroundSink
-from crackedge.edge_runtime.sinks.sink import JsonlSink
+from crackedge.edge_runtime.sinks.jsonl import JsonlSink
 from crackedge.edge_runtime.stop import StopFlag
 
 

@@ -18,9 +18,10 @@ from hypothesis import strategies as st
 from crackedge.edge_runtime import OptionError
 from crackedge.edge_runtime.notices import Notices
 from crackedge.edge_runtime.sinks.csv_sink import CsvSink
+from crackedge.edge_runtime.sinks.jsonl import JsonlSink
 from crackedge.edge_runtime.sinks.marked_video import VideoSink
 from crackedge.edge_runtime.sinks.rotation import KeptFiles, RotatingSink, RotationOptions
-from crackedge.edge_runtime.sinks.sink import JsonlSink, Recorded
+from crackedge.edge_runtime.sinks.sink import Recorded
 
 HEADER = {"type": "header", "schema": 1}
 

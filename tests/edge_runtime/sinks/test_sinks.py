@@ -21,9 +21,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from crackedge.edge_runtime import Frame, FrameResult, OptionError, OutputError, Region, ScoreMap
+from crackedge.edge_runtime.records import as_text
+from crackedge.edge_runtime.sinks.jsonl import JsonlSink, json_line
 from crackedge.edge_runtime.sinks.marked_video import HYBRID, PRESETS, VideoSink, whole_length
 from crackedge.edge_runtime.sinks.pictures import ImageSink
-from crackedge.edge_runtime.sinks.sink import JsonlSink, as_text, json_line
 
 
 def no_cracks(image: Any) -> FrameResult:
@@ -135,7 +136,7 @@ def run_and_die(body: str, folder: Path) -> int:
         import numpy as np
         from crackedge.edge_runtime import Frame, FrameResult, OutputError
         from crackedge.edge_runtime.sinks.marked_video import VideoSink
-        from crackedge.edge_runtime.sinks.sink import JsonlSink
+        from crackedge.edge_runtime.sinks.jsonl import JsonlSink
         folder = Path({str(folder)!r})
         rng = np.random.default_rng(0)
         still = rng.integers(0, 255, (120, 160, 3), dtype=np.uint8)
@@ -285,7 +286,7 @@ def test_stdout_takes_lines_too(blocking: bool) -> None:
     """And all of them, although whoever made the pipe set it not to block and reads late."""
     code = f"""
         import os
-        from crackedge.edge_runtime.sinks.sink import STDOUT, JsonlSink
+        from crackedge.edge_runtime.sinks.jsonl import JsonlSink, STDOUT
         os.set_blocking(1, {blocking})
         with JsonlSink(STDOUT) as sink:
             assert sink.name == "stdout"

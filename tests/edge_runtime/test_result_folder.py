@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from crackedge.edge_runtime import OutputError
-from crackedge.edge_runtime.folder import ResultFolder, default_folder, has_frames, is_result_folder
+from crackedge.edge_runtime.result_folder import ResultFolder, default_folder, has_frames, is_result_folder
 
 NOON = datetime(2026, 3, 1, 12, 0, 5)
 
