@@ -81,7 +81,10 @@ def _as_typed(line: str) -> str:
     """A line in which options are called what one types: the library names its parameters (``max_frames``).
 
     Names of one word may be words of the sentence; they are options at its beginning, and where they "do not apply".
+    In a recipe they are keys.
     """
+    if re.match(r"\S+\.toml:", line):
+        return line
     options = {
         _name(name.removeprefix("--")): name
         for command in cli.commands.values()  # the one that was asked for

@@ -197,6 +197,12 @@ def test_options_are_called_what_one_types(call: Call, arguments: str, line: str
     assert done.err.startswith(f"crackedge: {line}")
 
 
+def test_keys_of_a_recipe_are_no_options(call: Call, tmp_path: Path) -> None:
+    (tmp_path / "mine.toml").write_text("learning_rate = nan")
+    done = call("train", "--recipe", tmp_path / "mine.toml", "--data-root", tmp_path)
+    assert done.err.startswith(f"crackedge: {tmp_path / 'mine.toml'}: learning_rate = nan")
+
+
 def test_the_version(call: Call) -> None:
     done = call("--version")
     assert done.code == 0

@@ -4,12 +4,13 @@ import json
 import os
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 
 from crackedge.commands.workstation import require_workstation
-from crackedge.edge_runtime.errors import DataError
+from crackedge.edge_runtime.errors import DataError, MissingExtraError, OptionError
 
 ONEDNN = "TF_ENABLE_ONEDNN_OPTS"
 # Stands where Keras is looked for, and tells what it finds as it is imported: TensorFlow looks only then.
@@ -66,6 +67,20 @@ def test_a_run_goes_on_as_it_began(tmp_path: Path, config: dict[str, str | None]
     run.mkdir()
     (run / "config.json").write_text(json.dumps(config))
     assert _seen(tmp_path, "train", resumed=run)[0] == str(config.get("onednn"))
+
+
+def test_a_backend_that_does_not_exist_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KERAS_BACKEND", "nix")
+    with pytest.raises(OptionError, match="KERAS_BACKEND='nix': expected tensorflow, jax or torch"):
+        require_workstation("train")
+
+
+@pytest.mark.skipif(find_spec("torch") is not None, reason="torch is installed")
+def test_a_backend_that_is_not_installed_is_no_part_of_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("keras", reason="the workstation's packages are not installed")
+    monkeypatch.setenv("KERAS_BACKEND", "torch")
+    with pytest.raises(MissingExtraError, match=r"needs torch: pip install torch$"):
+        require_workstation("train")
 
 
 def test_what_is_no_run_is_named(tmp_path: Path) -> None:

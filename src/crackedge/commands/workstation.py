@@ -6,6 +6,8 @@ import os
 from importlib.util import find_spec
 from pathlib import Path
 
+_BACKENDS = ("tensorflow", "jax", "torch")
+
 
 def require_workstation(command: str, *, resumed: Path | None = None) -> None:
     """Turn a missing TensorFlow into the line to type, and start the one that is there.
@@ -21,17 +23,21 @@ def require_workstation(command: str, *, resumed: Path | None = None) -> None:
     Raises:
         DataError: that is no run folder.
         MissingExtraError: packages are missing.
+        OptionError: ``KERAS_BACKEND`` names no backend.
     """
-    from crackedge.edge_runtime.errors import MissingExtraError
+    from crackedge.edge_runtime.errors import MissingExtraError, OptionError
     from crackedge.edge_runtime.native_log import captured
 
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     if command == "export":  # the converter's; it reads what any backend trained
         os.environ["KERAS_BACKEND"] = "tensorflow"
-    needed = ("keras", os.environ.get("KERAS_BACKEND", "tensorflow"))
-    missing = [name for name in needed if find_spec(name) is None]
+    backend = os.environ.get("KERAS_BACKEND", "tensorflow")
+    if backend not in _BACKENDS:
+        raise OptionError(f"KERAS_BACKEND={backend!r}: expected {', '.join(_BACKENDS[:-1])} or {_BACKENDS[-1]}")
+    missing = [name for name in ("keras", backend) if find_spec(name) is None]
     if missing:
-        raise MissingExtraError(f"`crackedge {command}` needs {', '.join(missing)}: pip install 'crackedge[train]'")
+        comes_with = "'crackedge[train]'" if backend == "tensorflow" or "keras" in missing else backend
+        raise MissingExtraError(f"`crackedge {command}` needs {', '.join(missing)}: pip install {comes_with}")
     if command == "train" and (onednn := _onednn(resumed)) is not None:
         os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", onednn)
     with captured():  # start-up notes about processors and missing GPUs
