@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 from datetime import datetime, timezone
+from fractions import Fraction
 
 import numpy as np
 import numpy.typing as npt
@@ -30,6 +31,7 @@ class Frame:
         captured_at: UTC moment of capture, for live sources.
         dropped_before: frames that a live source passed over since the frame before this one.
         file: path as given, for single images.
+        pixel_aspect: width of a pixel to its height, as some cameras' files have it; the image has the file's pixels.
         heard_s: when it came, seconds of ``time.monotonic()``, for live sources: an age that no setting of the clock
             changes.
     """
@@ -40,6 +42,7 @@ class Frame:
     captured_at: datetime | None = None
     dropped_before: int = 0
     file: str | None = None
+    pixel_aspect: Fraction = Fraction(1)
     heard_s: float | None = None
 
     def age_s(self) -> float | None:

@@ -108,7 +108,8 @@ class VideoSink:
         picture = marked(frame.image, result.regions)
         drawn = time.perf_counter()
         with as_output_error(self._path, av.error.FFmpegError):
-            self._encode(_i420(picture), round((frame.time_s - self._begin_s) * _TICKS_HZ))
+            tick = round((frame.time_s - self._begin_s) * _TICKS_HZ)
+            self._encode(_i420(picture), tick, pixel_aspect=frame.pixel_aspect)
         self.timing_ms = {"mark": (drawn - started) * 1e3, "encode": (time.perf_counter() - drawn) * 1e3}
 
     def note(self, record: Record) -> None:
@@ -129,12 +130,12 @@ class VideoSink:
                 self._rescue(container)
                 raise
 
-    def _encode(self, planes: Image, tick: int) -> None:
+    def _encode(self, planes: Image, tick: int, *, pixel_aspect: Fraction) -> None:
         size_wh = (planes.shape[1], planes.shape[0] * 2 // 3)
         tick = max(tick, self._last_tick + 1)  # encoders take no stamp twice
         if self._container is None or size_wh != self._size_wh:
             self.finish()
-            self._open(size_wh)
+            self._open(size_wh, pixel_aspect)
         assert self._container is not None
         assert self._stream is not None
         picture = VideoFrame.from_ndarray(planes, "yuv420p")
@@ -152,7 +153,7 @@ class VideoSink:
             self._container = self._stream = None
             raise
 
-    def _open(self, size_wh: tuple[int, int]) -> None:
+    def _open(self, size_wh: tuple[int, int], pixel_aspect: Fraction) -> None:
         path = numbered(self._path, len(self.files) + 1)
         self.files.append(path)
         container = av.open(str(path), mode="w", format="mp4", container_options=MP4_OPTIONS)
@@ -170,6 +171,7 @@ class VideoSink:
             stream.width, stream.height = size_wh
             stream.pix_fmt = "yuv420p"
             context = stream.codec_context
+            context.sample_aspect_ratio = pixel_aspect
             context.time_base = stream.time_base = Fraction(1, _TICKS_HZ)
             context.gop_size = 100_000  # key frames by time, whatever the rate
             context.colorspace, context.color_range = 6, 1  # what OpenCV makes: BT.601, studio range

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
 from typing import TYPE_CHECKING, Any, cast
 
 import av
@@ -64,18 +65,27 @@ def decode(stream: VideoStream, packet: Packet[VideoStream] | None) -> list[Vide
         return []  # it was emptied before
 
 
+def pixel_aspect(stream: VideoStream) -> Fraction:
+    """Width of a stored pixel to its height; 1 where nothing sensible is said of it."""
+    aspect = stream.sample_aspect_ratio or stream.codec_context.sample_aspect_ratio
+    return Fraction(aspect) if aspect and aspect > 0 else Fraction(1)
+
+
 class UprightRgb:
     """Makes (H, W, 3) uint8 RGB images of the decoded pictures of one stream, upright by its display matrix.
 
     The converter is kept, because a new one for each picture takes four times as long. The matrix is looked up for the
     first picture, and where the size changes, and on a small copy: a picture whose side data was asked for and PyAV's
     object for them hold each other until Python's collector comes by, and 1080p pictures fill some 600 MB until then.
+
+    Attributes:
+        is_transposed: whether rows of the last picture became columns.
     """
 
     def __init__(self) -> None:
         self._reformatter = VideoReformatter()
         self._size_wh = (0, 0)
-        self._is_transposed = self._flips_x = self._flips_y = False
+        self.is_transposed = self._flips_x = self._flips_y = False
 
     def __call__(self, picture: VideoFrame) -> Image:
         """The image of a picture of any pixel format; with the matrix and range that it is tagged with, or BT.601."""
@@ -83,18 +93,18 @@ class UprightRgb:
             self._size_wh = picture.width, picture.height
             self._look_up(picture)
         image = np.ascontiguousarray(self._reformatter.reformat(picture, format="rgb24").to_ndarray(), np.uint8)
-        if self._is_transposed:
+        if self.is_transposed:
             image = np.asarray(cv2.transpose(image), np.uint8)
         if self._flips_x or self._flips_y:
             image = np.asarray(cv2.flip(image, -1 if self._flips_x and self._flips_y else int(self._flips_x)), np.uint8)
         return image
 
     def _look_up(self, picture: VideoFrame) -> None:
-        self._is_transposed = self._flips_x = self._flips_y = False
+        self.is_transposed = self._flips_x = self._flips_y = False
         side_data = picture.reformat(16, 16).side_data.get("DISPLAYMATRIX")
         if side_data is None:
             return
         # Row-major 3x3 fixed point, acting on row vectors: x' = a x + c y, y' = b x + d y.
         a, b, _, c, d = (int(value) for value in np.frombuffer(bytes(cast("Buffer", side_data)), np.int32, 5))
-        self._is_transposed = abs(b) > abs(a)
-        self._flips_x, self._flips_y = (c < 0, b < 0) if self._is_transposed else (a < 0, d < 0)
+        self.is_transposed = abs(b) > abs(a)
+        self._flips_x, self._flips_y = (c < 0, b < 0) if self.is_transposed else (a < 0, d < 0)

@@ -16,7 +16,14 @@ from crackedge.edge_runtime.errors import SourceError
 from crackedge.edge_runtime.frame import Frame
 from crackedge.edge_runtime.sources.addresses import Address, Kind
 from crackedge.edge_runtime.sources.bounded_calls import BoundedCalls
-from crackedge.edge_runtime.sources.decoding import UprightRgb, decode, open_input, reason_of, video_stream
+from crackedge.edge_runtime.sources.decoding import (
+    UprightRgb,
+    decode,
+    open_input,
+    pixel_aspect,
+    reason_of,
+    video_stream,
+)
 from crackedge.edge_runtime.sources.fragments import has_fragment_after
 from crackedge.edge_runtime.sources.losses import DAMAGE, Losses
 from crackedge.edge_runtime.sources.pipe import PipeReader, ffmpeg_input
@@ -159,7 +166,8 @@ class VideoFile:
         given = False
         for index, time_s, picture in self._selection.of(self._timed_pictures()):
             given = True
-            yield Frame(self._to_rgb(picture), index, time_s)
+            image, aspect = self._to_rgb(picture), pixel_aspect(self._stream)
+            yield Frame(image, index, time_s, pixel_aspect=1 / aspect if self._to_rgb.is_transposed else aspect)
         if not given and not self._stop():
             length_s = max(self._last_s + self._step_s, self._declared_s() or self._container_s())
             raise self._selection.nothing(self.uri, duration_s=length_s)

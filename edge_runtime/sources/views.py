@@ -58,7 +58,9 @@ def turned(source: Source, *, rotate: int, flip: str) -> Source:
 
     def frames(source: Source) -> Iterator[Frame]:
         for frame in source:
-            yield dataclasses.replace(frame, image=oriented(frame.image, rotate=rotate, flip=flip))
+            image = oriented(frame.image, rotate=rotate, flip=flip)
+            aspect = 1 / frame.pixel_aspect if rotate % 180 else frame.pixel_aspect
+            yield dataclasses.replace(frame, image=image, pixel_aspect=aspect)
 
     view = View(source, frames)
     if rotate % 180:

@@ -43,6 +43,7 @@ class WriteVideo(Protocol):
         size_wh: tuple[int, int] = (96, 64),
         codec: str = "libx264",
         key_every: int = 5,
+        pixel_aspect: Fraction = Fraction(1),
         picture: Callable[[int], Picture] | None = None,
         **container_options: str,
     ) -> Path: ...
@@ -58,6 +59,7 @@ def write_video(tmp_path: Path) -> WriteVideo:
         size_wh: tuple[int, int] = (96, 64),
         codec: str = "libx264",
         key_every: int = 5,
+        pixel_aspect: Fraction = Fraction(1),
         picture: Callable[[int], Picture] | None = None,
         **container_options: str,
     ) -> Path:
@@ -70,6 +72,7 @@ def write_video(tmp_path: Path) -> WriteVideo:
             stream.width, stream.height = size_wh
             stream.pix_fmt = "yuvj420p" if codec == "mjpeg" else "yuv420p"
             stream.codec_context.gop_size = key_every
+            stream.codec_context.sample_aspect_ratio = pixel_aspect
             if name.endswith(".mp4"):
                 stream.codec_context.time_base = Fraction(1, 90000)
             tick_s = stream.codec_context.time_base or Fraction(1, 10)

@@ -11,6 +11,7 @@ import textwrap
 import threading
 import time
 from collections.abc import Callable
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -524,3 +525,9 @@ def test_several_sources_replace_earlier_results_only_if_none_fails(
     for part in ("a", "b", "unfinished/a"):
         assert len(records_of(out / part)) == 5
     assert not (out / "unfinished" / "b").exists()
+
+
+def test_a_marked_video_has_the_shape_of_its_source(write_video: Any, scanner: Any, tmp_path: Path) -> None:
+    run_sources([str(write_video(frames=3, pixel_aspect=Fraction(16, 15)))], scanner, output=tmp_path / "out")
+    with av.open(str(tmp_path / "out" / "marked.mp4")) as container:
+        assert container.streams.video[0].sample_aspect_ratio == Fraction(16, 15)

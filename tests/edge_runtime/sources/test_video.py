@@ -580,3 +580,10 @@ def test_damage_before_the_first_picture_is_a_gap_from_zero_on(
     (gap,) = source.gaps
     assert (gap.reason, gap.time_s) == ("damaged data", 0.0)
     assert gap.seconds == (None if seconds is None else pytest.approx(seconds))
+
+
+@pytest.mark.parametrize(("rotate", "aspect"), [(0, Fraction(16, 15)), (90, Fraction(15, 16)), (180, Fraction(16, 15))])
+def test_pixels_that_are_not_square_are_told(write_video: Any, rotate: int, aspect: Fraction) -> None:
+    path = write_video(frames=2, pixel_aspect=Fraction(16, 15))
+    with open_source(path, SourceOptions(rotate=rotate)) as source:
+        assert {frame.pixel_aspect for frame in source} == {aspect}
