@@ -47,6 +47,7 @@ CELL_RATES = {"high-recall": 0.05, "balanced": 0.0075, "high-precision": 0.005} 
 FEWEST = 20  # windows of a class from which on a set has a say in that class' rate
 PRIOR_WINDOWS = 50  # of the rarer class, from which on new thresholds outweigh a card's
 
+_BLIND_AUC = 0.55  # from 0.45 to it, nothing is told apart
 _OUTERMOST = 1e-4  # how near thresholds come to 0 and 1, and their last digit
 
 
@@ -210,8 +211,16 @@ def calibrate(
     )
 
 
-def format_calibrated(result: Calibrated) -> str:
-    """The figures of before and after as a table for the terminal, one line for an engine and a set."""
+def format_calibrated(result: Calibrated, *, crack_index: int | None = None, input_range: str | None = None) -> str:
+    """The figures of before and after as a table for the terminal, one line for an engine and a set.
+
+    Below stands what they give reason to ask.
+
+    Args:
+        result: what :func:`calibrate` gave.
+        crack_index: which output was taken for the crack, where no card says so.
+        input_range: what was given for the pixels, where no card says so.
+    """
     keys = ("accuracy", "recall", "false_positive_rate", "ece")
     rows: list[list[Figure]] = []
     for engine, sets in result.card.metrics.items():
@@ -227,7 +236,41 @@ def format_calibrated(result: Calibrated) -> str:
         else f"Fitted on {result.fitted} windows; the figures are from all {result.measured}, those among them, so "
         f"they flatter; to keep half back takes {2 * FEWEST} windows with cracks and {2 * FEWEST} without."
     )
-    return "\n".join([aligned(header, rows), source, *(f"skipped in {line}" for line in result.skipped)])
+    doubted = doubts(
+        result.card.metrics,
+        reversed_by="are cracked and crack-free the wrong way round, in these photographs or in the model?"
+        if crack_index is None
+        else f"is the crack the other output (--crack-index {1 - crack_index})?",
+        blind_by="is the model for such photographs?" if input_range is None else "is --input-range right?",
+    )
+    return "\n".join([aligned(header, rows), source, *(f"skipped in {line}" for line in result.skipped), *doubted])
+
+
+def doubts(figures: Mapping[str, Mapping[str, Any]], *, reversed_by: str, blind_by: str) -> list[str]:
+    """What is to be asked about a model whose order of windows is no better than chance, a line for each such set.
+
+    A calibration has even a reversed network, or one that is fed wrong pixels, look like a modest one.
+
+    Args:
+        figures: by engine and set, as :func:`figures` gives them.
+        reversed_by: the question where cracks score lower than crack-free windows.
+        blind_by: the question where nothing is told apart.
+    """
+    asked: dict[str, str] = {}
+    for sets in figures.values():
+        for name, one in sets.items():
+            if one["auc"] is None or one.get("auc_interval") is None:
+                continue
+            if one["auc_interval"][1] < 0.5:
+                doubt = f"worse than chance: {reversed_by}"
+            elif one["auc"] < 1 - _BLIND_AUC:
+                doubt = f"no better than chance, as far as {one['n']} windows tell: {reversed_by} {blind_by}"
+            elif one["auc"] < _BLIND_AUC:
+                doubt = f"tells nothing apart: {blind_by}"
+            else:
+                continue
+            asked.setdefault(name, f"{name}: AUC {one['auc']:.3f}, {doubt}")
+    return list(asked.values())
 
 
 def _mean_fit(sets: Sequence[tuple[Scores, Labels]], prior: tuple[float, float] | None) -> tuple[float, float]:

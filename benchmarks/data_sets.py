@@ -37,6 +37,7 @@ MASK_SUFFIXES = (".png", ".bmp", ".tif", ".tiff")  # lossless: 255 must stay 255
 
 WINDOW_STEP = 128  # px, between the windows of a masked image
 MARGIN = 24  # px, from a window's edge to its central 176x176
+_ROUNDED_PX = 2  # that a mask may lack both ways
 CRACK_PIXELS = 50  # in the centre, from which on a window counts as crack
 
 CRACK, NO_CRACK, UNKNOWN = 1, 0, -1
@@ -291,22 +292,47 @@ def mask_truth(
 ) -> Truth:
     """What a mask says about an image of ``size_hw`` pixels: 255 is crack; for the others see :class:`LabelledSet`.
 
-    A mask may lack rows at the bottom or columns at the right (road masks end above the bonnet): not known there.
+    A mask may lack a tenth of the rows, at the bottom, or of the columns, at the right (road masks end above the
+    bonnet): not known there. One that lacks both, by more than rounding does, is of another scale.
 
     Raises:
-        DataError: the mask is larger than the image, less than half of it, or plainly not of values up to 255.
+        DataError: the mask is of another size than that, or, with no value named clear, has values but no 255.
     """
     height, width = size_hw
     rows, columns = mask.shape
-    if rows > height or columns > width or 2 * rows < height or 2 * columns < width:
-        raise DataError(f"{origin}: {columns}x{rows} px, its image is {width}x{height} px; expected the same size")
-    if mask.max() == 1:
-        raise DataError(f"{origin}: values 0 and 1; expected 255 where there is a crack, multiply the mask by 255")
+    short, narrow = height - rows, width - columns
+    if min(short, narrow) < 0 or min(short, narrow) > _ROUNDED_PX or 10 * short > height or 10 * narrow > width:
+        raise DataError(
+            f"{origin}: {columns}x{rows} px, its image is {width}x{height} px; expected the same size, but for a tenth "
+            "of the rows or of the columns"
+        )
+    require_crack_value(mask, origin=origin, clear_is_named=bool(value_clear))
     truth = np.full(size_hw, UNKNOWN, np.int8)
     known = truth[:rows, :columns]
     known[np.isin(mask, value_clear) if value_clear else ...] = NO_CRACK
     known[mask == _MASK_CRACK] = CRACK
     return truth
+
+
+def require_crack_value(mask: npt.NDArray[np.uint8], *, origin: str, clear_is_named: bool) -> None:
+    """Refuse a mask that would count as crack-free for want of the one value that says crack.
+
+    Args:
+        mask: any shape.
+        origin: its file, for the message.
+        clear_is_named: somebody said which values are clear, so a mask of those and others is what it seems.
+
+    Raises:
+        DataError: values 0 and 1, or, where nothing is named clear, others than 0 but no 255.
+    """
+    highest = int(mask.max())
+    if highest == 1:
+        raise DataError(f"{origin}: values 0 and 1; expected 255 where there is a crack, multiply the mask by 255")
+    if 0 < highest < _MASK_CRACK and not clear_is_named:
+        raise DataError(
+            f"{origin}: values up to {highest}; expected 255 where there is a crack; or name what is clear by "
+            "value_clear (in a recipe) or --value-clear"
+        )
 
 
 def read_image(path: Path) -> Image:
@@ -348,12 +374,15 @@ def read_boxes(path: Path) -> npt.NDArray[np.float64]:
     """(N, 4) float64, centre x, centre y, width, height, relative to the image's size.
 
     Raises:
-        DataError: the file cannot be read or holds no box, or a line is not ``class cx cy w h`` with relative figures.
+        DataError: the file cannot be read or holds no box, or a line is not ``class cx cy w h`` with relative figures,
+            and perhaps a confidence behind them.
     """
     try:
         lines = [line.split() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
         if any(len(line) < 5 for line in lines):
             raise DataError(f"{path}: a line of fewer than five figures; expected lines of `class cx cy w h`")
+        if any(len(line) > 6 for line in lines):
+            raise DataError(f"{path}: a polygon; expected lines of `class cx cy w h`, the box around each crack")
         boxes = np.array([[float(figure) for figure in line[1:5]] for line in lines], np.float64).reshape(-1, 4)
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror})") from error
@@ -426,5 +455,12 @@ def _nothing_found(root: Path, split: str) -> str:
     )
     if splits:
         return f"{root}: no set with the split {split!r}; there are: {', '.join(splits)}"
+    folders = sorted({*folders, *_in_splits(root)})
     holds = f"it holds {', '.join(folders[:8])}{' ...' if len(folders) > 8 else ''}" if folders else "it has no folders"
     return f"{root}: no labelled set; expected {LAYOUT}, or a folder of such sets; {holds}"
+
+
+def _in_splits(root: Path) -> list[str]:
+    """The folders inside split folders, below ``root``: whoever has named the classes otherwise sees it there."""
+    patterns = [pattern for name in _split_names() for pattern in (f"{name}/*", f"*/{name}/*")]
+    return [path.relative_to(root).as_posix() for pattern in patterns for path in root.glob(pattern) if path.is_dir()]

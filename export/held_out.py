@@ -9,7 +9,8 @@ from typing import Any
 
 from crackedge.benchmarks.card_calibration import figures, fit_calibration, halves
 from crackedge.benchmarks.data_sets import LabelledSet
-from crackedge.benchmarks.evaluation import collect_logits
+from crackedge.benchmarks.evaluation import SetLogits, collect_logits
+from crackedge.edge_runtime.errors import DataError
 from crackedge.edge_runtime.models.card import Calibration, ModelCard, append_card
 from crackedge.edge_runtime.models.model import open_model
 from crackedge.export.parity import Logits
@@ -49,10 +50,10 @@ def calibrate(logits: Logits, fitting: frozenset[str]) -> dict[str, Calibration]
     """Each engine's calibration, from the first half of the photographs of the sets that are for that.
 
     Raises:
-        DataError: those have no cracks, or nothing but cracks.
+        DataError: those have no cracks, or nothing but cracks; names them.
     """
     return {
-        engine: fit_calibration([halves(one)[0] for one in sets if one.name in fitting])
+        engine: fit_calibration(_with_both([halves(one)[0] for one in sets if one.name in fitting]))
         for engine, sets in logits.items()
     }
 
@@ -69,3 +70,23 @@ def measure(
         )
         for engine, sets in logits.items()
     }
+
+
+def _with_both(sets: Sequence[SetLogits]) -> Sequence[SetLogits]:
+    """The sets, which have windows with cracks and windows without.
+
+    Raises:
+        DataError: they have not.
+    """
+    cracks = sum(int(one.window_labels.sum()) for one in sets)
+    others = sum(one.window_labels.size for one in sets) - cracks
+    if cracks and others:
+        return sets
+    what = f"{cracks} windows with cracks, {others} without" if cracks or others else "no window counts"
+    folders = " and ".join(f"val/{name}/" for name, count in (("crack", cracks), ("no_crack", others)) if not count)
+    unread = [f"{one.name}: {skipped.file}: {skipped.reason}" for one in sets for skipped in one.skipped]
+    raise DataError(
+        f"{', '.join(one.name for one in sets)}: {what} in the half of the held-out photographs that is for the "
+        f"calibration, which needs both: add some to {folders}, or masks that show them"
+        f"{f' (not read: {unread[0]})' if unread else ''}"
+    )

@@ -46,6 +46,12 @@ def _unreadable(message: str) -> str:
     """What Keras' message about a file means for its owner."""
     version = keras.__version__
     unknown = re.search(r"(?:Could not locate \w+|Unknown [\w ]+:?) '([^']+)'", message)
+    if unknown and "OpLambda" in unknown[1]:
+        return (
+            f"holds {unknown[1]!r}, a calculation between layers of Keras 2, which Keras {version} does not know; put "
+            "a Rescaling layer in its place and save it again, or save it without its preprocessing and give "
+            "--input-range"
+        )
     if unknown:
         return f"holds {unknown[1]!r}, which Keras {version} does not know; only its own layers can be exported"
     if "`Lambda` layer" in message:

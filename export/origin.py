@@ -113,6 +113,15 @@ def _foreign(path: Path, input_range: str | None, crack_index: int) -> Origin:
         )
     taken, known_by = _input_range(pixels, steps, input_range, path)
     notes.append(f"takes pixels as {taken} ({known_by})")
+    pictures = _pictures(size)
+    expected = _answers(classifier, _scaled(pictures, taken), path)
+    backbone = f"foreign {_largest(classifier).name}"
+    cut = _behind_caffe(pixels, output, steps) if taken == "0..255" else None
+    if cut is not None:
+        classifier, taken = cut, "caffe"
+        pixels = keras.Input((*size, 3), name="input")
+        output, steps = _trace(classifier, pixels)
+        notes.append("begins as ResNet50 and VGG16 do, with BGR less its mean: made a convolution, which int8 can hold")
     try:
         body, kernel, bias = _head(pixels, output, steps)
         network = _logit_map(body, *_crack_logit(kernel, bias, activation, crack_index), taken)
@@ -132,7 +141,7 @@ def _foreign(path: Path, input_range: str | None, crack_index: int) -> Origin:
             f"made for pictures of {size[1]}x{size[0]} px, read here in tiles of {TILE} px: cracks should be as wide, "
             "in pixels, as in its training"
         )
-    off = _difference(network, classifier, size, activation, crack_index, taken)
+    off = _difference(network, pictures, expected, activation, crack_index)
     if not off <= _TOLERANCE:
         raise ProofError(
             f"{path}: the network made of it gives logits that differ by {off:.3g} from the file's, expected at most "
@@ -140,7 +149,7 @@ def _foreign(path: Path, input_range: str | None, crack_index: int) -> Origin:
         )
     notes.append(f"its logits are the file's within {max(off, 1e-6):.1g} on {_PICTURES} pictures")
     config = {
-        "recipe": {"name": path.stem, "backbone": f"foreign {_largest(classifier).name}"},
+        "recipe": {"name": path.stem, "backbone": backbone},
         "sets": [],
         "weights": path.name,
         "tools": {"keras": keras.__version__},
@@ -254,10 +263,30 @@ def _input_range(pixels: Any, steps: Sequence[_Step], given: str | None, path: P
 
 def _scales_pixels(pixels: Any, steps: Sequence[_Step]) -> bool:
     """Whether a classifier begins by dividing pixels or taking a mean off them, as one of 0..255 does."""
-    mixing = (step.inputs[0] for step in steps if type(step.layer).__name__ not in _PIXELWISE)
-    front = keras.Model(pixels, next(mixing, pixels))
+    front = keras.Model(pixels, _scaled_pixels(pixels, steps))
     black, white = (np.asarray(front(np.full((1, *pixels.shape[1:]), value, np.float32))) for value in (0, 255))
     return bool(np.abs(white - black).max() < 20 or np.abs(black).max() > 20)
+
+
+def _scaled_pixels(pixels: Any, steps: Sequence[_Step]) -> Any:
+    """The first tensor of a classifier that more than its own pixel will be mixed with."""
+    return next((step.inputs[0] for step in steps if type(step.layer).__name__ not in _PIXELWISE), pixels)
+
+
+def _behind_caffe(pixels: Any, output: Any, steps: Sequence[_Step]) -> keras.Model | None:
+    """What follows in a classifier that begins with preprocess_input of ResNet50 and VGG16; None where none does.
+
+    Its reversed channels and its means stay at an int8 input, which then holds no pixels any more.
+    """
+    scaled = _scaled_pixels(pixels, steps)
+    noise = np.random.default_rng(7).integers(0, 256, (1, *pixels.shape[1:])).astype(np.float32)
+    found = np.asarray(keras.Model(pixels, scaled)(noise))
+    if found.shape != noise.shape or not np.allclose(found, _scaled(noise, "caffe"), rtol=0, atol=2e-3):
+        return None
+    try:
+        return keras.Model(scaled, output, name="classifier")
+    except ValueError:  # something else takes the pixels too
+        return None
 
 
 def _head(
@@ -374,18 +403,40 @@ def _scaled(pixels: Any, input_range: str) -> Any:
     return keras.layers.Rescaling((high - low) / 255, offset=low, name="scale")(pixels)
 
 
-def _difference(
-    network: keras.Model, classifier: keras.Model, size: tuple[int, int], activation: str, crack_index: int, taken: str
-) -> float:
-    """The largest difference between the crack's logits in a classifier and in what was made of it."""
+def _pictures(size: tuple[int, int]) -> npt.NDArray[np.float32]:
+    """Noise, and surfaces of which some have cracks: (N, H, W, 3) in [0, 255]."""
     rng = np.random.default_rng(7)
     surfaces = [render_surface(kind, size, rng) for kind in list(SURFACES)[: _PICTURES - 4]]
     for surface in surfaces[::2]:
         draw_crack(surface, rng, width_px=max(2, size[0] // 40), contrast=0.6)
-    pictures = np.stack([*rng.integers(0, 256, (4, *size, 3)), *surfaces]).astype(np.float32)
+    return np.stack([*rng.integers(0, 256, (4, *size, 3)), *surfaces]).astype(np.float32)
+
+
+def _answers(classifier: keras.Model, scaled: Any, path: Path) -> npt.NDArray[Any]:
+    """What a classifier says of pictures, scaled as it takes them.
+
+    Raises:
+        ModelError: it says no numbers.
+    """
+    answers: npt.NDArray[Any] = np.asarray(classifier(scaled, training=False))
+    if not np.isfinite(answers).all():
+        raise ModelError(
+            f"{path}: gives no numbers (NaN): its training diverged; give weights from before, or train it again"
+        )
+    return answers
+
+
+def _difference(
+    network: keras.Model,
+    pictures: npt.NDArray[np.float32],
+    answers: npt.NDArray[Any],
+    activation: str,
+    crack_index: int,
+) -> float:
+    """The largest difference between the crack's logits in a classifier's answers and in what was made of it."""
     found = np.asarray(network(pictures, training=False), np.float64)
     found = found.mean((1, 2)) if network.output.shape[1:] != (1,) else _logits(found, "sigmoid", 1)
-    expected = _logits(np.asarray(classifier(_scaled(pictures, taken), training=False)), activation, crack_index)
+    expected = _logits(answers, activation, crack_index)
     return float(np.abs(np.clip(found[:, 0], -_TOLD, _TOLD) - np.clip(expected[:, 0], -_TOLD, _TOLD)).max())
 
 

@@ -141,7 +141,8 @@ def require_front(flatbuffer: bytes, front: Front, *, origin: str) -> None:
         raise ProofError(
             f"{origin}: its input is {network.input_dtype.name} in steps of {scale:.6g} from {zero_point}, and by its "
             f"card {front.dtype} in steps of {front.scale:.6g} from {front.zero_point}: what is baked into the file is "
-            "not the network's preprocessing"
+            "not the network's preprocessing; take --variants dynamic or float32, or save the network without its "
+            "preprocessing and give --input-range"
         )
 
 
@@ -180,7 +181,7 @@ def require_same(network: keras.Model, flatbuffer: bytes, *, head: str, origin: 
         origin: what to name in errors.
 
     Raises:
-        ProofError: they are further apart than rounding.
+        ProofError: they are further apart than rounding, or the network gives no numbers.
     """
     interpreter = Interpreter(flatbuffer, threads=2, origin=origin)
     worst, count = 0.0, 0
@@ -188,6 +189,8 @@ def require_same(network: keras.Model, flatbuffer: bytes, *, head: str, origin: 
         for seed in range(_PICTURES):
             image = picture(seed, height, width)[None]
             expected = np.asarray(network.predict_on_batch(image.astype(np.float32)), np.float64)
+            if not np.isfinite(expected).all():
+                raise ProofError(f"{origin}: the network gives no numbers (NaN): its training diverged; train it again")
             interpreter.resize(1, height, width)
             interpreter.input()[:] = image
             worst = max(worst, _distance(expected, interpreter.invoke()))

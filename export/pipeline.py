@@ -14,7 +14,9 @@ from typing import Any
 
 import keras
 
+from crackedge.benchmarks.card_calibration import doubts
 from crackedge.benchmarks.data_sets import SPLITS, LabelledSet, find_held_out
+from crackedge.benchmarks.table import text
 from crackedge.edge_runtime.errors import CrackedgeError, DataError, ModelError, OptionError, OutputError, ProofError
 from crackedge.edge_runtime.frame import Image
 from crackedge.edge_runtime.models import golden
@@ -50,6 +52,8 @@ class Exported:
     @property
     def agreement(self) -> str:
         """How far it decides as the float32 file does, in a line: the set where it does so least."""
+        if not any(self.card.metrics.values()):
+            return "how well it decides was not measured: too few photographs are held out"
         by_engine = self.card.quantization_check["sets"]
         share, name, engine = min(
             (figures["decisions_equal"], name, engine)
@@ -58,6 +62,16 @@ class Exported:
         )
         n = by_engine[engine][name]["n"]
         return f"on every set at least {share:.1%} of decisions are float32's ({name}, {n} windows, engine {engine})"
+
+    @property
+    def figures(self) -> list[str]:
+        """How well it decides, a line for each set, by the engine that runs it unless another is asked for."""
+        engine = "dense" if self.card.head == "logit-map" else "tiles"
+        measured = self.card.metrics[engine]
+        return [
+            _in_a_line(name, measured[name]) if name in measured else f"{name}: no figures, too few photographs"
+            for name in self.card.quantization_check["sets"][engine]
+        ]
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +83,7 @@ class Export:
         failed: why other variants were not, by variant; where none passes, an error is raised.
         table: the variants side by side, see :func:`crackedge.export.variants.table`; None for a single one.
         notes: what was recognised in the source.
+        doubts: what the figures give reason to ask, where a network tells nothing apart or the wrong way round.
         log: what the converter said, where a variant failed.
     """
 
@@ -76,6 +91,7 @@ class Export:
     failed: Mapping[str, str]
     table: Mapping[str, Any] | None
     notes: tuple[str, ...]
+    doubts: tuple[str, ...]
     log: Path | None
 
 
@@ -168,7 +184,7 @@ def export_network(
         OutputError: a file exists or cannot be written.
         ProofError: no file computes what the network does, or the calibration pictures are unfit.
     """
-    _check_options(wanted, pick=pick, head=head)
+    _check_options(wanted, pick=pick, head=head, calibrate_from=calibrate_from, output=output)
     several = len(wanted) > 1
     beside = several and not pick
     targets = {one: output.with_name(f"{output.stem}-{one}.tflite") if beside else output for one in wanted}
@@ -204,16 +220,44 @@ def export_network(
                 (folder / page.name).replace(page)
         files = tuple(Exported(file.path.replace(targets[one]), file.size, file.card) for one, file in made.items())
     _keep(log, said if failed else [])
-    return Export(files, failed, table, origin.notes, log if failed else None)
+    asked = _doubts(files[0].card, foreign=not source.is_dir(), input_range=input_range, crack_index=crack_index)
+    return Export(files, failed, table, origin.notes, asked, log if failed else None)
 
 
-def _check_options(wanted: Sequence[str], *, pick: bool, head: str | None) -> None:
+def _check_options(
+    wanted: Sequence[str], *, pick: bool, head: str | None, calibrate_from: str | None, output: Path
+) -> None:
     if not wanted or len(set(wanted)) < len(wanted) or not set(wanted) <= set(VARIANTS):
         raise OptionError(f"variants {', '.join(wanted) or 'none'}: expected some of {', '.join(VARIANTS)}, each once")
     if pick and len(wanted) == 1:
         raise OptionError("one variant: there is nothing to pick from; give several variants")
     if head not in (None, *HEADS):
         raise OptionError(f"head {head!r}: expected one of {', '.join(HEADS)}")
+    if calibrate_from is not None and not set(wanted) & set(QUANTISED):
+        raise OptionError(
+            f"calibrate_from {calibrate_from}: has no effect on {', '.join(wanted)}; leave it out, or export one of "
+            f"{', '.join(QUANTISED)}"
+        )
+    if output.suffix.lower() != ".tflite":
+        raise OptionError(f"{output}: expected a name that ends in .tflite; what is written is a TFLite file")
+
+
+def _in_a_line(name: str, figures: Mapping[str, Any]) -> str:
+    shown = ", ".join(
+        f"{title} {text(figures[key])}"
+        for title, key in (("accuracy", "accuracy"), ("recall", "recall"), ("AUC", "auc"))
+    )
+    return f"{name}: {shown} (n={figures['n']}, {figures['n_crack']} with cracks)"
+
+
+def _doubts(card: ModelCard, *, foreign: bool, input_range: str | None, crack_index: int) -> tuple[str, ...]:
+    """What the figures give reason to ask, with the options that may be wrong; a training run has none of them."""
+    if foreign:
+        reversed_by = f"is the crack the other output (--crack-index {1 - crack_index})?"
+    else:
+        reversed_by = "are cracked and crack-free the wrong way round in these photographs?"
+    blind_by = "has its training taught it anything?" if input_range is None else "is --input-range right?"
+    return tuple(doubts(card.metrics, reversed_by=reversed_by, blind_by=blind_by))
 
 
 @contextlib.contextmanager
@@ -380,10 +424,12 @@ def _make(subject: _Subject, variant: str) -> tuple[bytes, ModelCard]:
         engine: {name: agreement.as_dict() for name, agreement in sets.items()}
         for engine, sets in judged.agreements.items()
     }
+    metrics = held_out.measure(judged.logits, judged.calibration, subject.fitting, card.default)
     return judged.flatbuffer, dataclasses.replace(
         card,
         calibration=judged.calibration,
-        metrics=held_out.measure(judged.logits, judged.calibration, subject.fitting, card.default),
+        metrics=metrics,
+        notes=_notes(subject, metrics),
         quantization_check=check,
         golden=golden.record(judged.flatbuffer, quantised=not variant.startswith("float"), origin=variant),
     )
@@ -415,7 +461,6 @@ def _card(subject: _Subject, variant: str) -> ModelCard:
     width = f" alpha {recipe['alpha']:g}" if str(recipe["backbone"]).startswith("mobilenet") else ""
     lineage = config.get("lineage", {"models": (), "data_sets": ()})
     distances = [distance for one in config["sets"] for distance in one.get("gsd_mm", ())]
-    trained_here = subject.fitting < {one.name for one in subject.sets}
     return ModelCard(
         name=subject.name,
         version=str(config.get("version", "1")),
@@ -432,8 +477,18 @@ def _card(subject: _Subject, variant: str) -> ModelCard:
             "crackedge": importlib.metadata.version("crackedge"),
             "tensorflow": importlib.metadata.version("tensorflow"),
         },
-        notes=f"Calibrated on the first half, in the order of names, of the validation photographs of "
-        f"{', '.join(sorted(subject.fitting))}; their figures are from the second half"
-        f"{', those of other sets from all of it' if trained_here else ''}. "
-        f"Pretrained weights: {config.get('weights')}",
+    )
+
+
+def _notes(subject: _Subject, metrics: Mapping[str, Any]) -> str:
+    """What the calibration and the figures are from; sets of few photographs have none."""
+    measured = {name for sets in metrics.values() for name in sets}
+    without = ", ".join(sorted(subject.fitting - measured))
+    figures = "their figures are from the second half" if subject.fitting & measured else "none of them has figures"
+    return (
+        f"Calibrated on the first half, in the order of names, of the validation photographs of "
+        f"{', '.join(sorted(subject.fitting))}; {figures}"
+        f"{f' (too few windows of {without})' if without else ''}"
+        f"{', those of other sets from all of it' if measured - subject.fitting else ''}. "
+        f"Pretrained weights: {subject.config.get('weights')}"
     )

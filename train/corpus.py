@@ -21,6 +21,7 @@ from crackedge.benchmarks.data_sets import (
     read_boxes,
     read_image,
     read_mask,
+    require_crack_value,
 )
 from crackedge.edge_runtime.errors import DataError
 from crackedge.edge_runtime.frame import Image
@@ -145,6 +146,8 @@ def read_photo(entry: Entry, use: SetUse) -> Photo:
             label[:] = CLEAR
     elif entry.crack is None:
         mask = read_mask(entry.truth)
+        clear_is_named = bool(use.value_clear) or use.background_only
+        require_crack_value(mask, origin=str(entry.truth), clear_is_named=clear_is_named)
         truth = mask_truth(mask, (height, width), origin=str(entry.truth), value_clear=use.value_clear or (0,))
         label[truth == data_sets.NO_CRACK] = CLEAR
         crack = (truth == data_sets.CRACK).astype(np.uint8)
@@ -192,7 +195,7 @@ def gather(
         raise DataError(f"{root}: recipe {recipe.name} gives no weight to any of its sets ({names})")
     _require_both_classes(root, used)
     held_out = _held_out(root, used)
-    notes: list[str] = []
+    notes = _misspelt(root, {one.base_name for one in (*(one for one, _ in found), *held_out)}, recipe)
     split_inside: dict[str, list[str]] = {}
     shared = _shared_photographs(root, used, held_out, recipe)
     if shared and not allow_leak:
@@ -211,6 +214,7 @@ def gather(
         ]
     else:
         notes += _one_sided(used, held_out, recipe)
+    notes += _one_class(used, held_out)
     copies = find_copies([labelled for labelled, _ in used], held_out, progress=progress)
     if copies:
         used = _without({copy.training.image for copy in copies}, used)
@@ -253,6 +257,27 @@ def _one_sided(used: list[_Used], held_out: list[LabelledSet], recipe: Recipe) -
         f"{one.base_name}: no train/ folder, which other sets have, so it is only validated with"
         for one in held_out
         if one.base_name not in trained and recipe.use_of(one.base_name).weight > 0
+    ]
+
+
+def _misspelt(root: Path, here: set[str], recipe: Recipe) -> list[str]:
+    """A sentence where the recipe has tables of its own for sets that are not here: they have no effect."""
+    missing = [name for name in recipe.own_tables if name not in here and not (root / name).is_dir()]
+    keys = ", ".join(f"data.{name}" for name in missing)
+    return [f"recipe {recipe.name}: {keys}: no such set here ({', '.join(sorted(here))})"] if missing else []
+
+
+def _one_class(used: list[_Used], held_out: list[LabelledSet]) -> list[str]:
+    """A sentence where no model can be calibrated on what is held out; masks may show both classes."""
+    trained = {one.base_name for one, _ in used}
+    fitting = [one for one in held_out if one.base_name in trained] or held_out
+    shown = {entry.crack for one in fitting for entry in one.items}
+    if None in shown or {True, False} <= shown:
+        return []
+    present, missing = ("crack", "no_crack") if True in shown else ("no_crack", "crack")
+    return [
+        f"{', '.join(one.base_name for one in fitting)}: only {present} photographs are held out, and `crackedge "
+        f"export` needs {missing} too: add some (a folder {missing}/ in val/, or masks)"
     ]
 
 

@@ -7,6 +7,7 @@ that they went on from: Wortsman et al., Model soups, ICML 2022, and Robust fine
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ import numpy as np
 from crackedge.edge_runtime.errors import OptionError
 from crackedge.edge_runtime.models.model import find_model, shipped_models
 from crackedge.train import run_folder
-from crackedge.train.lineage import lineage, lineage_of_mean
+from crackedge.train.lineage import file_sha256, lineage, lineage_of_mean
 from crackedge.train.network import build_network, read_network
 
 
@@ -31,8 +32,8 @@ def average(sources: Sequence[Path], folder: Path) -> Path:
     Raises:
         DataError: one is not the folder of a run.
         ModelError: a ``.tflite`` file is damaged.
-        OptionError: fewer than two, no run among them, a file that a run did not go on from, or networks that are not
-            alike.
+        OptionError: fewer than two, no run among them, a file that a run did not go on from, networks that are not
+            alike, or runs that have not grown from the same weights.
         OutputError: the folder cannot be used.
     """
     if len(sources) < 2:
@@ -53,6 +54,7 @@ def average(sources: Sequence[Path], folder: Path) -> Path:
                 f"{file}: a network {network.name!r}, and {files[-1]} holds {networks[-1].name!r}, of another form: "
                 "only alike ones can be averaged"
             )
+    _require_one_origin(runs)
     together = zip(*(network.get_weights() for network in networks), strict=True)
     networks[-1].set_weights([np.mean(same, axis=0) for same in together])
     # Without where its data are and what it began with: this is no run that could be resumed.
@@ -74,6 +76,28 @@ def _behind(file: Path, runs: Mapping[Path, Mapping[str, Any]], last: Mapping[st
                 "ones cannot be averaged"
             )
     return build_network(run_folder.recipe_of(last), weights=file)
+
+
+def _require_one_origin(runs: Mapping[Path, Mapping[str, Any]]) -> None:
+    """Refuse runs of which one did not go on from the other, nor both from the same weights.
+
+    Raises:
+        OptionError: there are such; random weights are never the same.
+    """
+    origins = {run: _origins(run / run_folder.MODEL, config) for run, config in runs.items()}
+    for first, second in combinations(runs, 2):
+        if not origins[first] & origins[second]:
+            raise OptionError(
+                f"{first}: {second} did not go on from it (--weights {first / run_folder.MODEL}), nor did both begin "
+                "with one file; weights that have not grown from the same ones cannot be averaged"
+            )
+
+
+def _origins(file: Path, config: Mapping[str, Any]) -> set[Any]:
+    """What tells a run's weights and those that they have grown from: sha256, or ``imagenet``; nothing if random."""
+    before = config["lineage"]["models"] if "lineage" in config else lineage(str(file), "").models
+    begun = config.get("weights_sha256") or config.get("weights_from")
+    return {file_sha256(file), begun, *_grown_from(before)} - {None}
 
 
 def _grown_from(lineage: Iterable[Mapping[str, Any]]) -> set[Any]:

@@ -87,6 +87,8 @@ class Recipe:
         healed: share of masked photographs whose cracks are covered, so that a rough surface alone means nothing.
         seed: of everything.
         data: how to use each data set, by name.
+        own_tables: names in ``data`` that stand in the recipe's own file alone, and in no file of tables that it draws
+            from; no key, but what was found when it was read.
     """
 
     name: str
@@ -118,6 +120,7 @@ class Recipe:
     healed: float = 0.2
     seed: int = 1
     data: Mapping[str, SetUse] = field(default_factory=dict)
+    own_tables: tuple[str, ...] = ()
 
     def use_of(self, set_name: str) -> SetUse:
         """How a data set is used; one that the recipe does not name counts like any other."""
@@ -125,6 +128,7 @@ class Recipe:
 
 
 _ANY = sys.float_info.max
+_NO_KEYS = ("data", "own_tables")  # of a recipe's single values
 _CHOICES: Mapping[str, Sequence[Any]] = {
     "backbone": tuple(BACKBONES),
     "preprocessing": ("own", "unit"),
@@ -189,16 +193,16 @@ def load_recipe(name_or_path: str, **overrides: Any) -> Recipe:
         )
     raw = _read(path)
     raw.setdefault("name", path.stem)
-    data = _uses(raw.pop("data", {}), path)
+    data, own_tables = _uses(raw.pop("data", {}), path)
     written: Recipe = _checked(Recipe, raw, origin=str(path))
-    _refuse_idle(raw.keys(), written, origin=str(path))
     given = {key: value for key, value in overrides.items() if value is not None}
-    recipe = dataclasses.replace(written, data=data, **given)
+    recipe = dataclasses.replace(written, data=data, own_tables=own_tables, **given)
     if recipe.teacher:
         recipe = dataclasses.replace(recipe, teacher=str(Path(recipe.teacher).absolute()))
     _validate(recipe, origin=str(path))
     if recipe.teacher and not Path(recipe.teacher).is_file():
         raise OptionError(f"{path}: teacher = {recipe.teacher!r}: no such file; expected the model.keras of a run")
+    _refuse_idle(raw.keys(), written, origin=str(path))
     _refuse_idle(given.keys(), recipe, origin=str(path))
     return recipe
 
@@ -213,9 +217,10 @@ def recipe_from(values: Mapping[str, Any], *, origin: str) -> Recipe:
     Raises:
         OptionError: an unknown key, or a value of the wrong type or out of range; names ``origin`` and key.
     """
-    plain = {key: value for key, value in values.items() if key != "data"}
+    plain = {key: value for key, value in values.items() if key not in _NO_KEYS}
     recipe: Recipe = _checked(Recipe, plain, origin=origin)
-    recipe = dataclasses.replace(recipe, data=_checked_uses(values.get("data", {}), origin=f"{origin}: data."))
+    data = _checked_uses(values.get("data", {}), origin=f"{origin}: data.")
+    recipe = dataclasses.replace(recipe, data=data, own_tables=tuple(values.get("own_tables", ())))
     _validate(recipe, origin=origin)
     return recipe
 
@@ -227,23 +232,27 @@ def _read(path: Path) -> dict[str, Any]:
         raise OptionError(f"{path}: not readable as TOML ({error})") from error
 
 
-def _uses(data: object, path: Path) -> dict[str, SetUse]:
+def _uses(data: object, path: Path) -> tuple[dict[str, SetUse], tuple[str, ...]]:
     """What a recipe says of its data sets: the name of a file of tables, tables of its own, or both.
 
     With ``data.from`` the recipe's own tables change single keys of those of the file.
+
+    Returns:
+        Each set's use, and the names that no file of tables has.
     """
     shared: dict[str, Any] = {}
     prefix = "data."
     if isinstance(data, str):
         path, data = _shared(data, path)
-        prefix = ""
+        shared, prefix = data, ""
     elif isinstance(data, dict) and isinstance(data.get("from"), str):
         _, shared = _shared(data["from"], path)
         data = {name: values for name, values in data.items() if name != "from"}
     if not isinstance(data, dict) or not all(isinstance(values, dict) for values in (data | shared).values()):
         raise OptionError(f"{path}: data: expected a table for each data set, [{prefix}NAME], or the name of a file")
+    own_tables = tuple(name for name in data if name not in shared)
     data = {name: shared.get(name, {}) | data.get(name, {}) for name in [*shared, *data]}
-    return _checked_uses(data, origin=f"{path}: {prefix}")
+    return _checked_uses(data, origin=f"{path}: {prefix}"), own_tables
 
 
 def _checked_uses(data: Mapping[str, Mapping[str, Any]], *, origin: str) -> dict[str, SetUse]:
@@ -290,7 +299,7 @@ def _is_range(values: Sequence[object]) -> bool:
 
 
 def _checked(kind: type[Any], values: Mapping[str, Any], *, origin: str) -> Any:
-    known = {f.name: f for f in dataclasses.fields(kind)}
+    known = {f.name: f for f in dataclasses.fields(kind) if f.name not in _NO_KEYS}
     checked: dict[str, Any] = {}
     for key, given in values.items():
         value = given
@@ -330,6 +339,8 @@ def _in_range(values: Recipe | SetUse, ranges: Mapping[str, tuple[float, float]]
         value = getattr(values, key)
         if not low <= value <= high:  # also refuses what is not a number
             limit = f"at least {low:g}" if high == _ANY else f"{low:g} to {high:g}"
+            if high == _ANY and not value < low:
+                limit = f"a finite number, {limit}"
             raise OptionError(f"{origin}: {key} = {value}: expected {limit}")
 
 

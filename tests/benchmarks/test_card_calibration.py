@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 import subprocess
 import sys
 import zipfile
@@ -18,6 +19,7 @@ from crackedge.benchmarks.card_calibration import (
     FEWEST,
     LEAST_RECALL,
     calibrate,
+    doubts,
     figures,
     fit_calibration,
     format_calibrated,
@@ -304,6 +306,28 @@ def test_windows_without_a_voice_are_not_said_to_have_been_fitted(tiny_model: Pa
     assert "Fitted on 40 windows; the figures are from all 46, those among them, so they flatter" in format_calibrated(
         made
     )
+
+
+def test_figures_no_better_than_chance_are_asked_about(tiny_model: Path, tmp_path: Path) -> None:
+    site = _site(tmp_path / "site", cracks=5, others=5)
+    (site / "crack").rename(site / "dark")
+    (site / "no_crack").rename(site / "crack")
+    (site / "dark").rename(site / "no_crack")
+    made = calibrate(open_model(tiny_model), find_sets(site), tmp_path / "new.tflite", threads=1)
+    (last,) = format_calibrated(made).splitlines()[-1:]
+    assert re.match(r"site: AUC 0\.0.* chance.*: are cracked and crack-free the wrong way round, in these photo", last)
+    assert "is the crack the other output (--crack-index 1)?" in format_calibrated(made, crack_index=0)
+
+
+def test_nothing_is_asked_of_what_is_in_order_and_of_what_is_too_few() -> None:
+    def asked(auc: float | None, interval: list[float] | None) -> list[str]:
+        figures = {"tiles": {"a": {"n": 9, "auc": auc, "auc_interval": interval}}}
+        return doubts({**figures, "dense": figures["tiles"]}, reversed_by="reversed?", blind_by="blind?")
+
+    assert asked(0.9, [0.45, 1.0]) == asked(None, None) == asked(0.0, None) == []
+    assert asked(0.2, [0.1, 0.4]) == ["a: AUC 0.200, worse than chance: reversed?"]
+    assert asked(0.2, [0.0, 0.6]) == ["a: AUC 0.200, no better than chance, as far as 9 windows tell: reversed? blind?"]
+    assert asked(0.5, [0.5, 0.5]) == asked(0.5, [0.4, 0.6]) == ["a: AUC 0.500, tells nothing apart: blind?"]
 
 
 def test_a_classifier_without_a_card_gets_one(write_model: Callable[..., Path], tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ from crackedge.benchmarks.data_sets import (
     mask_truth,
     mask_windows,
     pictures,
+    read_boxes,
     read_mask,
     read_picture,
     read_set,
@@ -190,6 +191,7 @@ def test_fifty_pixels_in_the_centre_make_a_crack(pixels: int, expected: list[boo
 
 def test_other_values_are_not_crack_and_missing_rows_are_not_known(tmp_path: Path) -> None:
     mask = np.full((350, 500), 128, np.uint8)
+    mask[349, 499] = 255  # below and beside all windows
     save(tmp_path / "images" / "road.png", colours(360, 500))
     save(tmp_path / "masks" / "road.png", mask)
     (road,) = find_sets(tmp_path)
@@ -266,6 +268,7 @@ def test_an_image_without_its_mask_is_skipped_and_named(tmp_path: Path) -> None:
 def test_an_image_whose_boxes_are_none_or_malformed_is_no_crack_item(root: Path) -> None:
     boxes = root / "quay" / "val" / "boxes"
     texts = {"none": "", "pixels": "0 12 40 30 30", "words": "0 a b c d", "short": "0 0.5 0.5\n0 0.5 0.5\n"}
+    texts["outline"] = "0 0.5 0.5 0.1 0.1\n0 0.1 0.1 0.9 0.1 0.9 0.2\n"
     for stem, text in texts.items():
         save(root / "quay" / "val" / "images" / f"{stem}.png", colours(256, 256))
         (boxes / f"{stem}.txt").write_text(text)
@@ -277,15 +280,37 @@ def test_an_image_whose_boxes_are_none_or_malformed_is_no_crack_item(root: Path)
     assert "relative" in whys["images/pixels.png"]
     assert "class cx cy w h" in whys["images/words.png"]
     assert "class cx cy w h" in whys["images/short.png"]
+    assert "a polygon; expected lines of `class cx cy w h`" in whys["images/outline.png"]
+    (boxes / "q.txt").write_text("0 0.5 0.5 0.2 0.1 0.87\n")
+    assert read_boxes(boxes / "q.txt").tolist() == [[0.5, 0.5, 0.2, 0.1]], "a confidence behind them is none of it"
 
 
 @pytest.mark.parametrize(
     ("shape", "value", "complaint"),
-    [((200, 300), 1, "multiply"), ((210, 300), 255, "same size"), ((90, 300), 255, "same size")],
+    [
+        ((200, 300), 1, "multiply"),
+        ((210, 300), 255, "same size"),
+        ((179, 300), 255, "same size, but for a tenth of the rows"),
+        ((200, 269), 255, "same size"),
+        ((196, 294), 255, "same size"),  # of another scale: its upper-left corner would be pinned to the image's
+        ((200, 300), 128, "values up to 128; expected 255 .* value_clear .* --value-clear"),
+        ((200, 300), 254, "values up to 254"),
+    ],
 )
 def test_a_mask_that_cannot_fit_is_refused(shape: tuple[int, int], value: int, complaint: str) -> None:
     with pytest.raises(DataError, match=complaint):
         mask_truth(np.full(shape, value, np.uint8), (200, 300), origin="m.png")
+
+
+@pytest.mark.parametrize("shape", [(180, 300), (200, 270), (200, 300), (198, 299)])
+def test_a_tenth_of_a_mask_may_be_missing_on_one_side(shape: tuple[int, int]) -> None:
+    truth = mask_truth(np.zeros(shape, np.uint8), (200, 300), origin="m.png")
+    assert (truth == data_sets.NO_CRACK).sum() == shape[0] * shape[1], "all of it 0 is crack-free"
+
+
+def test_a_mask_without_255_is_what_it_seems_where_values_are_named_clear() -> None:
+    truth = mask_truth(np.full((200, 300), 128, np.uint8), (200, 300), origin="m.png", value_clear=(128,))
+    assert (truth == data_sets.NO_CRACK).all()
 
 
 @pytest.mark.parametrize("form", ["1", "L", "LA", "RGB", "P", "I;16"])
@@ -318,6 +343,12 @@ def test_every_unusable_folder_says_what_is_wrong(root: Path) -> None:
         find_sets(root / "README.md")
     with pytest.raises(DataError, match="expected crack/"):
         find_sets(root / "videos")
+    (root / "raw" / "train" / "Positive").mkdir(parents=True)
+    with pytest.raises(DataError, match=r"it holds train, train/Positive$"):
+        find_sets(root / "raw")
+    (root / "raw").rename(root / "videos" / "raw")
+    with pytest.raises(DataError, match=r"it holds raw, raw/train/Positive$"):
+        find_sets(root / "videos", split="train")
     with pytest.raises(DataError, match="no set with the split 'test'; there are: train, val"):
         find_sets(root / "walls", split="test")
     (root / "empty" / "val" / "crack").mkdir(parents=True)

@@ -15,7 +15,9 @@ from keras import layers, ops
 
 from crackedge.edge_runtime.errors import CrackedgeError, DataError, ModelError, OptionError, ProofError
 from crackedge.export import origin
+from crackedge.export.convert import convert, front_of
 from crackedge.export.origin import Origin, open_origin
+from crackedge.export.parity import require_front
 
 Save = Callable[..., Path]
 _CHANNELS = 6
@@ -227,12 +229,43 @@ def test_scaling_inside_is_found(save: Save, front: Callable[[], Any]) -> None:
         _log_odds(classifier(_pictures(), training=False))[:, 0], abs=1e-4
     )
     assert any("0..255" in note for note in opened.notes)
-    assert "scale" not in {layer.name for layer in opened.network.layers}
     opened = open_origin(save(classifier), input_range="0..1")
     assert _logits(opened, _pictures()) == pytest.approx(
         _log_odds(classifier(_pictures() / 255, training=False))[:, 0], abs=1e-4
     )
     assert any("was it trained like that?" in note for note in opened.notes)
+
+
+@pytest.mark.parametrize("head", ["logit-map", "probability"])
+def test_reversed_channels_are_no_input_of_int8(save: Save, head: str) -> None:
+    """They and their means would stay at it: "uint8 in steps of 1.48502 from 83"."""
+    tail = _one() if head == "logit-map" else [layers.Flatten(), _one()[1]]
+    classifier = _classifier(*tail, front=keras.applications.resnet50.preprocess_input)
+    opened = open_origin(save(classifier))
+    assert opened.head == head
+    assert any("ResNet50" in note for note in opened.notes)
+    flatbuffer = convert(
+        opened.network, variant="int8", head=head, pictures=list(_pictures().astype(np.uint8)), log=lambda _: None
+    )
+    require_front(flatbuffer, front_of(opened.network, variant="int8", head=head), origin="net")
+
+
+def test_pixels_that_are_taken_twice_stay_as_they_are(save: Save) -> None:
+    def front(pixels: Any) -> Any:
+        return layers.Concatenate()([keras.applications.resnet50.preprocess_input(pixels), pixels])
+
+    classifier = _classifier(*_one(), front=front)
+    opened = open_origin(save(classifier))
+    assert _logits(opened, _pictures()) == pytest.approx(_log_odds(classifier(_pictures()))[:, 0], abs=1e-4)
+
+
+@pytest.mark.parametrize("flat", [False, True])
+def test_a_training_that_diverged_is_not_its_layers_fault(save: Save, flat: bool) -> None:
+    classifier = _classifier(*([layers.Flatten(), _one()[1]] if flat else _one()))
+    kernel, bias = classifier.layers[-1].get_weights()
+    classifier.layers[-1].set_weights([np.full_like(kernel, np.nan), bias])
+    with pytest.raises(ModelError, match=r"net\.keras: gives no numbers \(NaN\): its training diverged"):
+        open_origin(save(classifier), input_range="0..1")
 
 
 @pytest.mark.parametrize("front", [None, layers.Rescaling(2.0, offset=-1.0)])

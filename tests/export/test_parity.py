@@ -50,6 +50,9 @@ def test_a_file_that_computes_something_else_than_keras_is_not_let_through(dark_
     assert same["pictures"] == 9
     with pytest.raises(ProofError, match=r"tiny: the converted network is up to 0\.0\d+ off what Keras computes"):
         parity.require_same(other, flatbuffer, head="logit-map", origin="tiny")
+    other.layers[-1].set_weights([weight * np.nan for weight in other.layers[-1].get_weights()])
+    with pytest.raises(ProofError, match=r"tiny: the network gives no numbers \(NaN\): its training diverged"):
+        parity.require_same(other, flatbuffer, head="logit-map", origin="tiny")
 
 
 @pytest.mark.parametrize("variant", ["float32", "int8"])
@@ -77,7 +80,10 @@ def test_preprocessing_that_is_not_the_networks_is_found_in_the_input_itself(dar
         front_of(unit, variant="int16x8", head="logit-map"),  # another type
         dataclasses.replace(front_of(unit, variant="int8", head="logit-map"), black=-127.0),  # another zero
     ):
-        with pytest.raises(ProofError, match=r"tiny: its input is uint8 in steps of 1 from 0, and by its card .*int"):
+        with pytest.raises(
+            ProofError,
+            match=r"tiny: its input is uint8 in steps of 1 from 0, and by its card .*int.*; take --variants dynamic",
+        ):
             parity.require_front(flatbuffer, wrong, origin="tiny")
 
 

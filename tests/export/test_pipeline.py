@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import dataclasses
 import json
+import re
 import shutil
 import subprocess
 from collections.abc import Callable
@@ -60,6 +62,8 @@ def test_the_command_writes_one_proven_int8_file(
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith(f"{output}: 0.0")
     assert "% of decisions are float32's (" in done.stdout
+    assert re.search(r"\n  tiles: accuracy \d\.\d+, recall \d\.\d+, AUC \d\.\d+ \(n=6, 3 with cracks\)\n", done.stdout)
+    assert "chance" not in done.stderr
     assert "Traceback" not in done.stderr
     assert sorted(path.name for path in tmp_path.iterdir()) == ["run", "tiny.tflite"], "no log, no unfinished file"
     card = open_model(output).card
@@ -243,8 +247,8 @@ def test_the_card_names_the_pictures_of_the_measure_that_did(
     monkeypatch.setattr("crackedge.export.held_out.measure", lambda *_: card().metrics)
     monkeypatch.setattr("crackedge.edge_runtime.models.golden.record", lambda *_, **__: {})
     subject: Any = SimpleNamespace(
-        network=None, head="logit-map", pictures=None, log=None, fitting=(), from_keras={}, report=lambda _: None,
-        representative=lambda count: SimpleNamespace(source=f"{count} pieces of a video"),
+        network=None, head="logit-map", pictures=None, log=None, fitting=frozenset(), from_keras={}, config={},
+        representative=lambda count: SimpleNamespace(source=f"{count} pieces of a video"), report=lambda _: None,
     )  # fmt: skip
     _, made = pipeline._make(subject, "int8")
     assert made.quantization_check["calibrated_on"] == f"{PICTURES[1]} pieces of a video"
@@ -271,6 +275,48 @@ def test_a_foreign_classifier_says_what_was_made_of_it(photographs: Path, tmp_pa
     assert card.head == "logit-map"
     assert set(card.calibration) == {"tiles", "dense"}
     assert card.notes.startswith("Calibrated on the first half")
+    assert "; their figures are from the second half. " in card.notes
+    done = crackedge(*arguments, "-o", str(tmp_path / "y.tflite"), "--variants", "float32", "--crack-index", "0")
+    last = done.stderr.strip().splitlines()[-1]
+    assert re.fullmatch(
+        r"\w+: AUC 0\.\d+, .* chance.*: is the crack the other output \(--crack-index 1\)\?.*right\?", last
+    ), last
+
+
+def test_a_network_that_learnt_nothing_is_doubted(
+    write_run: WriteRun, dark_network: DarkNetwork, photographs: Path, tmp_path: Path
+) -> None:
+    wanted = ("float32",)
+    run = write_run(dark_network(gain=0.0))
+    made = export_network(run, tmp_path / "x.tflite", data_root=photographs, wanted=wanted)
+    assert "tiles: AUC 0.500, tells nothing apart: has its training taught it anything?" in made.doubts
+    blind = {"auc": 0.5, "auc_interval": [0.5, 0.5]}
+    wrong = pipeline._doubts(
+        dataclasses.replace(made.files[0].card, metrics={"tiles": {"a": blind}}),
+        foreign=True,
+        input_range="0..255",
+        crack_index=1,
+    )
+    assert wrong == ("a: AUC 0.500, tells nothing apart: is --input-range right?",)
+    shutil.rmtree(run)
+    run = write_run(dark_network(gain=-4.0))
+    made = export_network(run, tmp_path / "y.tflite", data_root=photographs, wanted=wanted)
+    assert all("chance" in doubt and ": are cracked and crack-free the wrong way" in doubt for doubt in made.doubts)
+    assert made.doubts
+
+
+def test_too_few_photographs_for_figures_are_said_to_be(able_run: Path, photographs: Path, tmp_path: Path) -> None:
+    for kind in ("crack", "no_crack"):
+        (tmp_path / "few" / "tiles" / "val" / kind).mkdir(parents=True)
+        shutil.copy(photographs / "tiles" / "val" / kind / "0.png", tmp_path / "few" / "tiles" / "val" / kind)
+    made = export_network(able_run, tmp_path / "x.tflite", data_root=tmp_path / "few", wanted=("float32",))
+    (file,) = made.files
+    assert file.card.metrics == {"tiles": {}, "dense": {}}
+    assert "not measured: too few photographs are held out" in file.agreement
+    assert "%" not in file.agreement
+    assert file.figures == ["tiles: no figures, too few photographs"]
+    assert "of tiles; none of them has figures (too few windows of tiles). " in file.card.notes
+    assert "second half" not in file.card.notes
 
 
 def _refused(error: type[CrackedgeError], match: str, source: Path, folder: Path, **options: Any) -> str:
@@ -281,6 +327,33 @@ def _refused(error: type[CrackedgeError], match: str, source: Path, folder: Path
     assert "\n" not in str(caught.value)
     assert set(folder.iterdir()) - before <= {folder / "x-export.log"}, "no half-written file"
     return str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("gone", "words"),
+    [
+        ("crack", r"^tiles: 0 windows with cracks, 3 without in the half .*: add some to val/crack/, or"),
+        ("no_crack", r"^tiles: 3 windows with cracks, 0 without in the half .*: add some to val/no_crack/"),
+    ],
+)
+def test_one_class_alone_held_out_is_refused_by_its_name(
+    able_run: Path, photographs: Path, tmp_path: Path, gone: str, words: str
+) -> None:
+    root = tmp_path / "photos"
+    shutil.copytree(photographs / "tiles" / "val", root / "tiles" / "val")
+    shutil.rmtree(root / "tiles" / "val" / gone)
+    _refused(DataError, words, able_run, tmp_path, data_root=root, wanted=("float32",))
+
+
+def test_masks_that_give_no_window_are_refused_by_their_name(
+    write_run: WriteRun, dark_network: DarkNetwork, photographs: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(photographs / "masked" / "val", tmp_path / "photos" / "masked" / "val")
+    run = write_run(dark_network(), held_out=[{"name": "masked", "photographs": 6, "value_clear": [64]}])
+    words = (
+        "^masked: no window counts in the half of the held-out photographs .* val/crack/ and val/no_crack/, or masks"
+    )
+    _refused(DataError, words, run, tmp_path, data_root=tmp_path / "photos", wanted=("float32",))
 
 
 def test_a_network_whose_answers_drown_in_rounding_is_refused(
@@ -366,12 +439,22 @@ def test_unfit_calibration_pictures_are_refused(able_run: Path, photographs: Pat
         ({"wanted": ()}, "variants none"),
         ({"wanted": ("int8", "int8")}, "each once"),
         ({"pick": True}, "nothing to pick from"),
+        (
+            {"wanted": ("float32", "dynamic"), "calibrate_from": "a.mp4"},
+            "calibrate_from a.mp4: has no effect on float32, dynamic",
+        ),
         ({"head": "boxes"}, "head 'boxes': expected one of logit-map, probability"),
     ],
 )
 def test_options_that_cannot_be(tmp_path: Path, options: dict[str, Any], match: str) -> None:
     with pytest.raises(OptionError, match=match):
         export_network(tmp_path / "run", tmp_path / "x.tflite", data_root=tmp_path, **options)
+
+
+@pytest.mark.parametrize("name", ["x.h5", "x"])
+def test_a_tflite_file_is_called_one(tmp_path: Path, name: str) -> None:
+    with pytest.raises(OptionError, match=f"{name}: expected a name that ends in .tflite"):
+        export_network(tmp_path / "run", tmp_path / name, data_root=tmp_path)
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from crackedge.benchmarks.data_sets import Entry, read_set
 from crackedge.edge_runtime.errors import DataError
 from crackedge.train.canvas import CLEAR, CRACK, UNKNOWN
 from crackedge.train.corpus import Corpus, gather, read_photo
-from crackedge.train.recipe import Recipe, SetUse
+from crackedge.train.recipe import Recipe, SetUse, load_recipe
 
 
 @pytest.fixture
@@ -61,6 +61,15 @@ def test_a_mask_that_evaluation_refuses_teaches_nothing_either(
         read_photo(masked(image, rows=rows, columns=columns, crack=crack), SetUse())
 
 
+def test_a_mask_without_255_teaches_only_where_the_recipe_says_what_is_clear(image: Path) -> None:
+    entry = masked(image, crack=128)
+    with pytest.raises(DataError, match=r"mask\.png: values up to 128; expected 255 where there is a crack; .*clear"):
+        read_photo(entry, SetUse())
+    for use in (SetUse(value_clear=(0,)), SetUse(background_only=True)):
+        label = read_photo(entry, use).label
+        assert label[100, 25:100:50].tolist() == [CLEAR, UNKNOWN]
+
+
 def test_boxes_hide_their_inside_and_none_at_all_are_refused(image: Path) -> None:
     boxes = image.with_name("photo.txt")
     boxes.write_text("0 0.5 0.5 0.2 0.2\n")
@@ -90,6 +99,24 @@ def test_what_is_held_out_is_read_by_the_same_mask_values(photographs: Path, nam
     recipe = Recipe("values", data={"masked": SetUse(value_clear=named)})
     held_out = gather(photographs, recipe).held_out
     assert {held.name: held.value_clear for held in held_out} == {"boxed": (), "masked": named, "tiles": ()}
+
+
+def test_a_table_of_a_set_that_is_not_here_is_noted(photographs: Path, tmp_path: Path) -> None:
+    (tmp_path / "sites.toml").write_text("[quay]\nweight = 3\n")
+    (tmp_path / "mine.toml").write_text("[data]\nfrom = 'sites.toml'\nquay.weight = 2\ntils.weight = 0\ntiles = {}\n")
+    recipe = load_recipe(str(tmp_path / "mine.toml"))
+    wanted = "recipe mine: data.tils: no such set here (boxed, masked, tiles)"
+    assert [note for note in gather(photographs, recipe).notes if "no such set" in note] == [wanted]
+
+
+def test_one_class_alone_held_out_is_noted(photographs: Path, tmp_path: Path) -> None:
+    root = Path(shutil.copytree(photographs / "tiles", tmp_path / "tiles"))
+    assert not any("held out" in note for note in gather(root, Recipe("mine")).notes)
+    shutil.rmtree(root / "val" / "crack")
+    (note,) = gather(root, Recipe("mine")).notes
+    assert note.startswith("tiles: only no_crack photographs are held out, and `crackedge export` needs crack too")
+    shutil.copytree(photographs / "masked", tmp_path / "masked")
+    assert not gather(tmp_path, Recipe("mine")).notes, "masks may show both"
 
 
 def test_a_folder_that_nobody_may_look_into_is_no_val_folder(

@@ -134,8 +134,9 @@ def test_the_training_copy_is_left_out_and_listed(site: Path) -> None:
     assert {one.base_name: len(one.items) for one in corpus.sets} == {"other": 31, "walls": 31}
     assert not any(entry.image.name == "x.jpg" for one in corpus.sets for entry in one.items)
     assert [len(one.items) for one in corpus.held_out] == [10]
-    one_sided, note = corpus.notes
+    one_sided, one_class, note = corpus.notes
     assert one_sided.startswith("other: no val/ folder")
+    assert one_class.startswith("walls: only no_crack photographs are held out")
     assert "other 1" in note
 
 

@@ -39,8 +39,9 @@ def run(tmp_path: Path) -> Write:
         folder = run_folder.create(tmp_path / name)
         run_folder.write_model(folder, model)
         sets = [{"name": name, "photographs": 3, "licence": "CC0", "source": "here"}]
-        told = {"recipe": Recipe(name), "sets": sets, "weights": None, "data_root": "photos", "training": {"epochs": 2}}
-        run_folder.write_config(folder, {**told, **config})
+        told = {"recipe": Recipe(name), "sets": sets, "data_root": "photos", "training": {"epochs": 2}}
+        began = {"weights": "same.keras", "weights_from": "same.keras", "weights_sha256": "5a"}
+        run_folder.write_config(folder, {**told, **began, **config})
         return folder
 
     return write
@@ -70,6 +71,44 @@ def test_networks_that_are_not_alike_are_refused(run: Write, tmp_path: Path, oth
     with pytest.raises(OptionError, match=r"first/model\.keras: a network .* only alike ones"):
         average([run("first", 1.0, **other), run("second", 2.0)], tmp_path / "mean")
     assert not (tmp_path / "mean").exists()
+
+
+RANDOM = {"weights": None, "weights_from": None, "weights_sha256": None}
+IMAGENET = {"weights": "imagenet", "weights_from": "imagenet"}
+
+
+@pytest.mark.parametrize("other", [RANDOM, IMAGENET, {"weights_sha256": "other"}])
+def test_runs_that_began_with_different_weights_are_refused(run: Write, tmp_path: Path, other: dict[str, Any]) -> None:
+    first, second = run("first", 1.0, **RANDOM), run("second", 2.0, **other)
+    with pytest.raises(OptionError, match=r"first: .*second did not go on from it .* cannot be averaged"):
+        average([first, second], tmp_path / "mean")
+    assert not (tmp_path / "mean").exists()
+    assert average([first, first], tmp_path / "mean").is_dir(), "one run twice"
+
+
+def test_a_run_and_one_that_went_on_from_it_weigh_as_often_as_they_are_named(run: Write, tmp_path: Path) -> None:
+    first = run("first", 1.0, **RANDOM)
+    told = lineage(str(first / run_folder.MODEL), "")
+    second = run("second", 4.0, weights_sha256=told.models[0]["sha256"])
+    third = run("third", 4.0, weights_sha256="7d", lineage=told)
+    for number, later in enumerate((second, third)):
+        folder = average([first, first, later], tmp_path / f"mean{number}")
+        weights = keras.models.load_model(folder / run_folder.MODEL).get_weights()
+        assert all((weight == 2).all() for weight in weights)
+    assert average([tmp_path / "mean1", third], tmp_path / "later").is_dir(), "a mean and what it is made of"
+    pupil = run("pupil", 1.0, **RANDOM, lineage={"models": [{"role": "teacher", **_own(first)}], "data_sets": []})
+    with pytest.raises(OptionError, match="cannot be averaged"):
+        average([first, pupil], tmp_path / "other")
+
+
+def _own(run: Path) -> dict[str, Any]:
+    return {"name": "first", "sha256": lineage(str(run / run_folder.MODEL), "").models[0]["sha256"]}
+
+
+def test_two_runs_from_one_pretrained_backbone(run: Write, tmp_path: Path) -> None:
+    began = {**IMAGENET, "weights_sha256": None}
+    folder = average([run("first", 1.0, **began), run("second", 3.0, **began)], tmp_path / "mean")
+    assert all((weight == 2).all() for weight in keras.models.load_model(folder / run_folder.MODEL).get_weights())
 
 
 def test_a_run_and_the_shipped_model_that_it_went_on_from(tmp_path: Path) -> None:

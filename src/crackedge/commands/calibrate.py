@@ -38,14 +38,20 @@ def calibrate(
     from crackedge.benchmarks.card_calibration import format_calibrated
     from crackedge.benchmarks.data_sets import find_sets
 
+    opened = open_given_model({"model": model, **options})
     with StatusLine() as line:
         made = calibrate_model(
-            open_given_model({"model": model, **options}),
+            opened,
             find_sets(data, value_clear=value_clear),
             output,
             overwrite=overwrite,
             threads=options["threads"],
             progress=lambda name, done, total: line.show(f"{name}: {done}/{total}"),
         )
-    click.echo(format_calibrated(made))
+    told = not opened.has_card and opened.card.head == "probability"
+    click.echo(
+        format_calibrated(
+            made, crack_index=opened.crack_index if told else None, input_range=options["input_range"] if told else None
+        )
+    )
     click.echo(f"{made.path}: calibrated. Next: crackedge run VIDEO --model {shlex.quote(str(made.path))}")

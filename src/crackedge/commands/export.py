@@ -88,4 +88,8 @@ def export(source: Path, output: Path, data_root: Path, variants: str, **options
             f"{file.path}: {file.size / 1e6:.2f} MB, {file.card.quantization}; {file.agreement}. "
             f"Next: crackedge run VIDEO --model {shlex.quote(str(file.path))}"
         )
+        for figures in file.figures:
+            click.echo(f"  {figures}")
+    for doubt in made.doubts:
+        click.echo(doubt, err=True)
     return exit_codes.PROOF if made.failed and not options["pick"] else 0
