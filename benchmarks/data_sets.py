@@ -41,7 +41,7 @@ _ROUNDED_PX = 2  # that a mask may lack both ways
 CRACK_PIXELS = 50  # in the centre, from which on a window counts as crack
 
 CRACK, NO_CRACK, UNKNOWN = 1, 0, -1
-_MASK_CRACK = 255
+MASK_CRACK = 255
 
 LAYOUT = "crack/ and/or no_crack/, or images/ with masks/ or boxes/, there or in a train/ or val/ folder"
 
@@ -296,7 +296,7 @@ def mask_truth(
     bonnet): not known there. One that lacks both, by more than rounding does, is of another scale.
 
     Raises:
-        DataError: the mask is of another size than that, or, with no value named clear, has values but no 255.
+        DataError: the mask is of another size than that, or plainly not of values up to 255.
     """
     height, width = size_hw
     rows, columns = mask.shape
@@ -306,33 +306,13 @@ def mask_truth(
             f"{origin}: {columns}x{rows} px, its image is {width}x{height} px; expected the same size, but for a tenth "
             "of the rows or of the columns"
         )
-    require_crack_value(mask, origin=origin, clear_is_named=bool(value_clear))
+    if mask.max() == 1:
+        raise DataError(f"{origin}: values 0 and 1; expected 255 where there is a crack, multiply the mask by 255")
     truth = np.full(size_hw, UNKNOWN, np.int8)
     known = truth[:rows, :columns]
     known[np.isin(mask, value_clear) if value_clear else ...] = NO_CRACK
-    known[mask == _MASK_CRACK] = CRACK
+    known[mask == MASK_CRACK] = CRACK
     return truth
-
-
-def require_crack_value(mask: npt.NDArray[np.uint8], *, origin: str, clear_is_named: bool) -> None:
-    """Refuse a mask that would count as crack-free for want of the one value that says crack.
-
-    Args:
-        mask: any shape.
-        origin: its file, for the message.
-        clear_is_named: somebody said which values are clear, so a mask of those and others is what it seems.
-
-    Raises:
-        DataError: values 0 and 1, or, where nothing is named clear, others than 0 but no 255.
-    """
-    highest = int(mask.max())
-    if highest == 1:
-        raise DataError(f"{origin}: values 0 and 1; expected 255 where there is a crack, multiply the mask by 255")
-    if 0 < highest < _MASK_CRACK and not clear_is_named:
-        raise DataError(
-            f"{origin}: values up to {highest}; expected 255 where there is a crack; or name what is clear by "
-            "value_clear (in a recipe) or --value-clear"
-        )
 
 
 def read_image(path: Path) -> Image:

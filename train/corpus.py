@@ -21,7 +21,6 @@ from crackedge.benchmarks.data_sets import (
     read_boxes,
     read_image,
     read_mask,
-    require_crack_value,
 )
 from crackedge.edge_runtime.errors import DataError
 from crackedge.edge_runtime.frame import Image
@@ -146,9 +145,12 @@ def read_photo(entry: Entry, use: SetUse) -> Photo:
             label[:] = CLEAR
     elif entry.crack is None:
         mask = read_mask(entry.truth)
-        clear_is_named = bool(use.value_clear) or use.background_only
-        require_crack_value(mask, origin=str(entry.truth), clear_is_named=clear_is_named)
         truth = mask_truth(mask, (height, width), origin=str(entry.truth), value_clear=use.value_clear or (0,))
+        if 0 < mask.max() < data_sets.MASK_CRACK and not (use.value_clear or use.background_only):
+            raise DataError(
+                f"{entry.truth}: values up to {mask.max()}; expected {data_sets.MASK_CRACK} where there is a crack; or "
+                "name what is clear by value_clear"
+            )
         label[truth == data_sets.NO_CRACK] = CLEAR
         crack = (truth == data_sets.CRACK).astype(np.uint8)
         if use.background_only:

@@ -22,6 +22,8 @@ from crackedge.edge_runtime.errors import ModelError, OptionError
 SCHEMA = 1
 MEMBER = "crackedge.json"
 _LARGEST = 8 * 2**20  # bytes of a card; what a few kilobytes of archive may unfold to is not trusted
+# What reading an archive raises where a byte of it is wrong.
+_DAMAGE = (zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError, ValueError)
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # so that the same card gives the same bytes
 
 
@@ -200,20 +202,23 @@ def split_card(data: bytes, *, origin: str) -> tuple[bytes, ModelCard | None]:
         ModelError: the card is unreadable or of a newer schema, or the flatbuffer is not the one it was written for.
     """
     try:
-        with zipfile.ZipFile(io.BytesIO(data)) as archive:
-            members = archive.infolist()
-            if MEMBER not in archive.namelist():
-                return data, None
-            with archive.open(MEMBER) as member:
-                text = member.read(_LARGEST + 1)
-    except (zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError, ValueError) as error:
+        archive = zipfile.ZipFile(io.BytesIO(data))
+    except zipfile.BadZipFile as error:
         if MEMBER.encode() in data:  # the archive's directory comes last, and is what a broken copy lacks
-            what = f"its model card is damaged or cut off ({error})"
-            raise ModelError(f"{origin}: {what}; copy the file again") from error
+            raise ModelError(f"{origin}: its model card is cut off; copy the file again") from error
         return data, None
+    except _DAMAGE as error:
+        raise ModelError(f"{origin}: its model card is damaged ({error}); copy the file again") from error
+    if MEMBER not in archive.namelist():
+        return data, None
+    try:
+        with archive.open(MEMBER) as member:
+            text = member.read(_LARGEST + 1)
+    except _DAMAGE as error:
+        raise ModelError(f"{origin}: its model card is damaged ({error}); copy the file again") from error
     if len(text) > _LARGEST:
         raise ModelError(f"{origin}: its model card is larger than {_LARGEST // 2**20} MiB; copy the file again")
-    start = min(info.header_offset for info in members)
+    start = min(info.header_offset for info in archive.infolist())
     card = from_json(text, origin=origin)
     flatbuffer = data[:start]
     if hashlib.sha256(flatbuffer).hexdigest() != card.sha256:

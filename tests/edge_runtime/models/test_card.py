@@ -125,7 +125,7 @@ def test_a_file_cut_anywhere_is_never_taken_for_whole(data: st.DataObject) -> No
 def test_a_damaged_card_is_refused() -> None:
     whole = bytearray(append_card(b"abc", ModelCard(name="n", notes="a note")))
     whole[3 + 30 + len(MEMBER) + 5] ^= 0xFF  # inside the compressed text
-    with pytest.raises(ModelError, match=r"card is damaged or cut off .*copy the file again"):
+    with pytest.raises(ModelError, match=r"card is damaged .*copy the file again"):
         split_card(bytes(whole), origin="x")
 
 
@@ -141,7 +141,7 @@ def test_a_card_with_any_bit_turned_is_read_or_refused(data: st.DataObject) -> N
 def test_a_damaged_directory_is_refused(place: int, bit: int) -> None:
     whole = bytearray(append_card(b"abc", ModelCard(name="n")))
     whole[place + (3 if bit == 7 else 0)] ^= 1 << bit
-    with pytest.raises(ModelError, match=r"card is damaged or cut off .*copy the file again"):
+    with pytest.raises(ModelError, match=r"card is damaged .*copy the file again"):
         split_card(bytes(whole), origin="x")
 
 
