@@ -95,8 +95,8 @@ def choose_threshold(
     """The best threshold for several sets at once, each weighing the same however many items it has.
 
     Recall is the mean over the sets with cracks, false-positive rate the mean over the sets with crack-free items.
-    The threshold lies midway between two scores that occur, and of several that are equally good the middle one is
-    taken: least at the mercy of single items.
+    The threshold lies midway between two scores that occur: least at the mercy of single items. Beyond each score a
+    recall or a rate is another, so that one threshold is the best.
 
     Args:
         sets: pairs of scores (N,), probabilities, and labels (N,).
@@ -127,7 +127,7 @@ def choose_threshold(
     best = np.flatnonzero(allowed)
     for gain in gains:
         best = best[gain[best] >= gain[best].max() - 1e-12]
-    return float(thresholds[best[best.size // 2]])
+    return float(thresholds[best[0]])
 
 
 def sigmoid(z: npt.ArrayLike) -> npt.NDArray[np.float64]:

@@ -301,7 +301,7 @@ def mask_truth(
     height, width = size_hw
     rows, columns = mask.shape
     short, narrow = height - rows, width - columns
-    if min(short, narrow) < 0 or min(short, narrow) > _ROUNDED_PX or 10 * short > height or 10 * narrow > width:
+    if not 0 <= min(short, narrow) <= _ROUNDED_PX or 10 * short > height or 10 * narrow > width:
         raise DataError(
             f"{origin}: {columns}x{rows} px, its image is {width}x{height} px; expected the same size, but for a tenth "
             "of the rows or of the columns"

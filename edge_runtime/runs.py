@@ -263,10 +263,10 @@ def _check_resumable(output: Path | None, outputs: OutputOptions) -> None:
 
 def _refuse_budgets(addresses: Sequence[Address], scanner: Scanner, reading: SourceOptions) -> None:
     """Photographs without times would never come to their other bands: nothing is promised of them."""
-    for name in ("max_latency_ms", "target_fps"):
-        untimed = [one for one in addresses if one.kind == "images" and reading.fps is None]
-        if untimed and getattr(scanner.plan, name) is not None:
-            raise OptionError(f"{untimed[0].title}: {name} does not apply; photographs are scanned whole")
+    untimed = [address for address in addresses if address.kind == "images" and reading.fps is None]
+    given = [name for name in ("max_latency_ms", "target_fps") if getattr(scanner.plan, name) is not None]
+    if untimed and given:
+        raise OptionError(f"{untimed[0].title}: {given[0]} does not apply; photographs are scanned whole")
 
 
 def _look_through(

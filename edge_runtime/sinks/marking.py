@@ -21,9 +21,7 @@ from crackedge.edge_runtime.scan.regions import Region
 _COLOUR = (255, 45, 85)  # RGB; a red that concrete, asphalt, rust and brick do not have
 _FILL = 0.22  # opacity: the crack stays visible under it
 _OUTLINE = (0, 0, 0)
-_TINTED = np.rint((1 - _FILL) * np.arange(256)[:, None] + _FILL * np.array(_COLOUR)).astype(np.uint8)[
-    None
-]  # (1, 256, 3)
+_TINTED = np.rint((1 - _FILL) * np.arange(256).reshape(1, 256, 1) + _FILL * np.array(_COLOUR)).astype(np.uint8)
 _CAPITAL_OF_FONT = 0.7  # height of a capital in Pillow's default font, to its size
 _MOST_LABELS = 40  # more would hide what they name
 

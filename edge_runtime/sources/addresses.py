@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Literal
 
 from crackedge.edge_runtime.errors import OptionError, SourceError
+from crackedge.edge_runtime.result_folder import RESULTS
 
 Kind = Literal["video", "images", "camera", "stream", "scene"]
 
@@ -30,7 +31,6 @@ VIDEO_SUFFIXES = frozenset(f".{suffix}" for suffix in _VIDEOS.split())
 _OTHERS = "heic heif hif avif jxl dng nef nrw cr2 cr3 crw arw sr2 srw raf orf rw2 pef raw iiq 3fr x3f gpr rjpeg psd"
 _OTHER_SUFFIXES = frozenset(f".{suffix}" for suffix in _OTHERS.split())  # photographs, but none that are read
 _MOST_FOLDERS = 1000  # that are looked into for photographs, in one subfolder
-_RESULTS = "results.jsonl"  # marks a folder of our own; what is in there was made of photographs
 FILE_SCHEMES = frozenset({"http", "https"})
 STREAM_SCHEMES = frozenset({"rtsp", "rtsps", "rtmp", "rtmps", "rtp", "udp", "tcp", "srt", *FILE_SCHEMES})
 CAMERA_SCHEMES = frozenset({"csi", "picamera"})
@@ -277,8 +277,8 @@ def _count(number: int, noun: str) -> str:
 def _holds_images(folder: str) -> bool:
     """Whether photographs, of any kind, lie in a folder or below it; results of crackedge are none."""
     for _, folders, files in itertools.islice(os.walk(folder), _MOST_FOLDERS):
-        folders[:] = [] if _RESULTS in files else [name for name in folders if not name.startswith(".")]
+        folders[:] = [] if RESULTS in files else [name for name in folders if not name.startswith(".")]
         suffixes = {Path(file).suffix.lower() for file in files if not file.startswith(".")}
-        if _RESULTS not in files and suffixes & (IMAGE_SUFFIXES | _OTHER_SUFFIXES):
+        if RESULTS not in files and suffixes & (IMAGE_SUFFIXES | _OTHER_SUFFIXES):
             return True
     return False
